@@ -1,0 +1,52 @@
+# make test            set up .venv, run the tests              make test PYTEST_ARGS="tests/control -q"
+# make lint            style, types                             make format   let ruff mend what it can
+# make live            install a real CPU vLLM, test against it make vllm     run that vLLM in the foreground
+# make bench           measure the gate's own cost
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+LIVE_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint format live vllm bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+venv: $(VENV)/.installed
+
+# `python -m venv` fails on some systems without ensurepip; its own message says what to install.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make test PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@touch $@
+
+test: venv
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+live: venv
+	$(BIN)/python scripts/live_vllm.py install
+	$(BIN)/python -m pytest -o addopts="--import-mode=importlib --strict-markers -ra" tests/live -v $(LIVE_ARGS)
+
+vllm: venv
+	$(BIN)/python scripts/live_vllm.py install
+	$(BIN)/python scripts/live_vllm.py serve
+
+bench: venv
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
