@@ -1,0 +1,498 @@
+"""The places and the queue: a weighed, resizable, fair semaphore, and the only mutable state that agents share.
+
+Two lines, both applied at every event (design: "Controllers"):
+
+- *admission line*: the head of the queue enters while Σ (footprint + admit_turns · growth) ≤ tokens and fewer than
+  `agents` are active;
+- *pause line*: who begins a turn gives its place up while Σ (footprint + pause_turns · growth) > tokens or more than
+  `agents` are active, the smallest context first, the newest among equals.
+
+Work in flight is never cut off, and at least one agent is always active. Every change ends in `_pump`, so nobody
+waits while there is room. All of it runs on one event loop, so no lock is needed: nothing here awaits between
+reading the state and changing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .control.base import Budget, PoolView
+from .errors import AgentFinished, ConcurError, GateClosed
+from .order import OrderedSums
+from .place import Place, State, Waiting, WaitingQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .kind import Kind, Totals
+
+FIRST_BATCH = 1
+"""Agents of an unknown kind that enter together at first. One: the next then shows how much of its prompt the first
+left in the cache, which is the prefix they share; two cold ones at once would both find nothing."""
+
+
+class Admission:
+    """Who is active, who waits, and the rule between them.
+
+    Args:
+        clock: Seconds that never go back, such as `loop.time`.
+        totals: Where pauses and waits are counted.
+        passing_limit_s: How long smaller agents may pass a big head. [s]
+    """
+
+    def __init__(self, clock: Callable[[], float], totals: Totals, *, passing_limit_s: float) -> None:
+        self._clock = clock
+        self._totals = totals
+        self._passing_limit_s = passing_limit_s
+        self._budget: Budget | None = None
+        self._queue = WaitingQueue()
+        self._held: OrderedSums[Place] = OrderedSums()
+        self._by_size: OrderedSums[Place] = OrderedSums()
+        self._closed = False
+        self._seq = 0
+        self._private = 0.0
+        self._growth = 0.0
+        self._prefixes = 0.0
+        self.live = 0
+        self.active = 0
+        self.running = 0
+        self.paused = 0
+        self.weighed = 0
+
+    @property
+    def budget(self) -> Budget | None:
+        """What may be active; None: not decided yet, so nobody enters."""
+        return self._budget
+
+    @property
+    def working_set(self) -> float:
+        """Σ of the footprints of the active agents, a shared prefix billed once. [KV tokens]"""
+        return self._private + self._prefixes
+
+    def view(self) -> PoolView:
+        """The agents in aggregates, for a controller."""
+        head = self._queue.head()
+        totals = self._totals
+        return PoolView(
+            active=self.active,
+            running=self.running,
+            paused=self.paused,
+            queued=len(self._queue) - self.paused,
+            weighed=self.weighed,
+            working_set_tokens=self.working_set,
+            growth_tokens=self._growth,
+            head_tokens=(head.footprint or None) if head is not None else None,
+            turns=totals.turns,
+            prompt_tokens=totals.prompt_tokens,
+            output_tokens=totals.output_tokens,
+            reusable_tokens=totals.reusable_tokens,
+            recomputed_tokens=totals.recomputed_tokens,
+        )
+
+    # ------------------------------------------------------------------ the life of a place
+
+    async def acquire(self, place: Place) -> None:
+        """Wait for a place and take it. Cancelled or failing, it is as if never asked.
+
+        Raises:
+            GateClosed: If the gate is closed, before or meanwhile.
+            ConcurError: Whatever `refuse` was called with meanwhile.
+        """
+        if self._closed:
+            raise GateClosed("this gate is closed: make a new one, or keep agents inside its `async with`")
+        self._seq += 1
+        place.seq = self._seq
+        place.since = self._clock()
+        self.live += 1
+        if place.lender is not None:
+            self._lend(place.lender)
+        if not self._queue and self._fits(place):
+            self._activate(place)
+            return
+        self._queue.add(place)
+        self._pump()
+        if place.state is State.ACTIVE:
+            return
+        waiter = self._waiter(place)
+        try:
+            await waiter
+        except BaseException:
+            _failed(waiter)
+            self.finish(place)
+            raise
+
+    async def begin_turn(self, place: Place) -> None:
+        """Begin a turn; wait here first if the place has to be given up, until it is won back.
+
+        Raises:
+            AgentFinished: If the place is over.
+            GateClosed: If the gate is closed while it waits.
+        """
+        if place.state is State.FINISHED:
+            raise _finished(place)
+        if self._closed and place.state is not State.ACTIVE:
+            raise GateClosed(f"agent {place.name!r} has no place, and the gate is closed")
+        place.turned = place.sized = True
+        self._enter_order(place)
+        if place.state is State.ACTIVE and not place.waiters and not self._must_pause(place):
+            self._run(place, 1)
+            return
+        if place.state is State.LENT:
+            self._wait_paused(place)
+        elif place.state is State.ACTIVE and place.running:
+            if not place.waiters:
+                place.since = self._clock()
+                self._held.add(_size_key(place), place, 0, 0)
+        elif place.state is State.ACTIVE:
+            self._pause(place)
+        # Queued up before the pump, so that room that is already there is seen by this turn too.
+        waiter = self._waiter(place)
+        self._pump()
+        await self._await_turn(place, waiter)
+
+    def end_turn(self, place: Place) -> None:
+        """End a turn that `begin_turn` let begin."""
+        if place.state is State.FINISHED:
+            return
+        self._run(place, -1)
+        if not place.warm:
+            place.warm = True
+            place.kind.cold -= 1
+            place.kind.first_turns += 1
+        if place.running == 0:
+            if place.waiters:
+                self._held.remove(_size_key(place))
+                self._pause(place)
+            elif place.borrowers:
+                self._give_up(place)
+                place.state = State.LENT
+        self._pump()
+
+    def resize_place(self, place: Place, footprint: float, *, weighed: bool) -> None:
+        """Set the footprint of a place, as its agent reported it. [KV tokens]"""
+        if place.state is State.FINISHED:
+            return
+        counted = place.state is State.ACTIVE
+        in_order = place.order_key is not None
+        held = in_order and bool(place.waiters) and counted
+        if counted:
+            self._count(place, -1)
+        place.weighed |= weighed
+        if held:
+            self._held.remove(_size_key(place))
+        if in_order:
+            self._leave_order(place)
+        place.footprint = footprint
+        place.size_up()
+        if counted:
+            self._count(place, 1)
+        if in_order:
+            self._enter_order(place)
+        if held:
+            self._held.add(_size_key(place), place, 0, 0)
+        self._pump()
+
+    def finish(self, place: Place) -> None:
+        """Give everything back that the place holds: its share, its position in the queue, what it borrowed.
+
+        May be called at any time and any number of times.
+        """
+        if place.state is State.FINISHED:
+            return
+        was_active = place.state is State.ACTIVE
+        if place.queue_key is not None:
+            self._leave_queue(place)
+        if was_active:
+            if place.waiters and place.order_key is not None:
+                self._held.remove(_size_key(place))
+            self.running -= place.running > 0
+            self._give_up(place)
+            if not place.warm:
+                place.kind.first_turns += 1
+        place.state = State.FINISHED
+        for waiter in place.waiters:
+            if not waiter.done():
+                waiter.set_exception(_finished(place))
+        place.waiters.clear()
+        self.live -= 1
+        if place.lender is not None:
+            self._return_to_lender(place.lender, handed_back=was_active)
+        self._pump()
+
+    # ------------------------------------------------------------------ the budget
+
+    def resize(self, budget: Budget) -> None:
+        """Set what may be active from now on. Who is active stays so until it begins a turn."""
+        self._budget = budget
+        self._pump()
+
+    def shared_prefix_changed(self, kind: Kind, before: int) -> None:
+        """Take note that a kind's shared prefix is another than before. [tokens]"""
+        if not kind.active:
+            return
+        self._prefixes += kind.shared_prefix - before
+        for place in [place for place in self._by_size if place.kind is kind]:
+            self.resize_place(place, place.footprint, weighed=False)
+        self._pump()
+
+    def refuse(self, error: ConcurError) -> None:
+        """Wake every agent that was never admitted with an error."""
+        for place in list(self._queue):
+            if place.state is State.QUEUED:
+                _fail(place, error)
+
+    def close(self) -> None:
+        """Wake all who wait with `GateClosed`, and let nobody in any more. Active agents may finish."""
+        self._closed = True
+        for place in [*self._queue, *self._held]:
+            _fail(place, GateClosed(f"agent {place.name!r} was waiting when the gate was closed"))
+
+    def waiting(self) -> list[Waiting]:
+        """Who waits, since when, and for what; in the order of the queue."""
+        now = self._clock()
+        head = self._queue.head()
+        return [
+            Waiting(
+                name=place.name,
+                kind=place.kind.name,
+                state="held" if place.state is State.ACTIVE else place.state.value,
+                waited_s=now - place.since,
+                footprint=place.footprint,
+                reason=self._why(place, head),
+            )
+            for place in [*self._held, *self._queue]
+        ]
+
+    # ------------------------------------------------------------------ the two lines
+
+    def _fits(self, place: Place) -> bool:
+        budget = self._budget
+        if budget is None or self._closed:
+            return False
+        if self.active == 0:
+            return True
+        if budget.agents is not None and self.active >= budget.agents:
+            return False
+        if budget.tokens is None:
+            return True
+        place.size_up()
+        return not self._too_cold(place) and self._needs(budget, place) <= budget.tokens
+
+    def _needs(self, budget: Budget, place: Place) -> float:
+        prefix = 0 if place.kind.active else min(place.footprint, place.kind.shared_prefix)
+        reserve = budget.admit_turns * (self._growth + place.growth)
+        return self.working_set + prefix + place.private + reserve
+
+    @staticmethod
+    def _too_cold(place: Place) -> bool:
+        kind = place.kind
+        return not place.sized and kind.cold >= max(FIRST_BATCH, 2 * kind.first_turns)
+
+    def _must_pause(self, place: Place) -> bool:
+        budget = self._budget
+        if budget is None or self._closed or self.active <= 1:
+            return False
+        too_many = self.active - budget.agents if budget.agents is not None else 0
+        too_much = 0.0
+        if budget.tokens is not None:
+            too_much = self.working_set + budget.pause_turns * self._growth - budget.tokens
+        if too_many <= 0 and too_much <= 0:
+            return False
+        before = self._by_size.before(_size_key(place))
+        if before.count >= self.active - 1 or (place.running and place is self._by_size.last()):
+            # The largest of all goes on, or every agent could be made to wait for another one.
+            return False
+        return before.count < too_many or before.tokens + budget.pause_turns * before.growth < too_much
+
+    def _pump(self) -> None:
+        while (place := self._held.last()) is not None and not self._must_pause(place):
+            self._held.remove(_size_key(place))
+            self._end_wait(place)
+            self._run(place, _wake(place))
+        while (head := self._queue.head()) is not None:
+            chosen = head if self._fits(head) else self._passing(head)
+            if chosen is None:
+                return
+            self._leave_queue(chosen)
+            self._activate(chosen)
+
+    def _passing(self, head: Place) -> Place | None:
+        budget = self._budget
+        if budget is None or budget.tokens is None or self._closed:
+            return None
+        if budget.agents is not None and self.active >= budget.agents:
+            return None
+        passed_s = self._clock() - head.passed_since if head.passed_since is not None else 0.0
+        if head.passed_since is not None and passed_s >= self._passing_limit_s and not self._too_cold(head):
+            return None
+        room = budget.tokens - self.working_set - budget.admit_turns * self._growth
+        for place in self._queue.smaller(head, room):
+            if self._fits(place):
+                if head.passed_since is None and not self._too_cold(head):
+                    head.passed_since = self._clock()
+                return place
+        return None
+
+    # ------------------------------------------------------------------ moves; each leaves the sums right
+
+    def _activate(self, place: Place) -> None:
+        place.size_up()
+        self._end_wait(place)
+        place.state = State.ACTIVE
+        place.passed_since = None
+        self._count(place, 1)
+        self.active += 1
+        place.kind.active += 1
+        if place.kind.active == 1:
+            self._prefixes += place.kind.shared_prefix
+        if not place.warm:
+            place.kind.cold += 1
+        woken = _wake(place)
+        if place.turned:
+            self._enter_order(place)
+            self._run(place, woken)
+        if place.borrowers and not place.running:
+            self._give_up(place)
+            place.state = State.LENT
+
+    def _give_up(self, place: Place) -> None:
+        if place.order_key is not None:
+            self._leave_order(place)
+        self._count(place, -1)
+        self.active -= 1
+        place.kind.active -= 1
+        if place.kind.active == 0:
+            self._prefixes -= place.kind.shared_prefix
+        if not place.warm:
+            place.kind.cold -= 1
+        if self.active == 0:
+            self._private = self._growth = self._prefixes = 0.0  # sheds what rounding has left
+
+    def _pause(self, place: Place) -> None:
+        self._give_up(place)
+        self._totals.pauses += 1
+        self._wait_paused(place)
+
+    def _wait_paused(self, place: Place) -> None:
+        place.state = State.PAUSED
+        place.sized = True
+        if not place.waiters:
+            place.since = self._clock()
+        self.paused += 1
+        self._queue.add(place)
+
+    def _leave_queue(self, place: Place) -> None:
+        self._queue.remove(place)
+        self.paused -= place.state is State.PAUSED
+
+    def _lend(self, lender: Place) -> None:
+        if lender.state is State.FINISHED:
+            return
+        lender.borrowers += 1
+        if lender.state is State.ACTIVE and not lender.running and not lender.waiters:
+            self._give_up(lender)
+            lender.state = State.LENT
+
+    def _return_to_lender(self, lender: Place, *, handed_back: bool) -> None:
+        if lender.state is State.FINISHED:
+            return
+        lender.borrowers -= 1
+        if lender.borrowers or lender.state not in {State.LENT, State.PAUSED}:
+            return
+        if handed_back:
+            if lender.queue_key is not None:
+                self._leave_queue(lender)
+            self._activate(lender)
+        elif lender.state is State.LENT:
+            self._wait_paused(lender)
+
+    def _run(self, place: Place, turns: int) -> None:
+        before = place.running > 0
+        place.running += turns
+        self.running += (place.running > 0) - before
+
+    def _count(self, place: Place, sign: int) -> None:
+        self._private += sign * place.private
+        self._growth += sign * place.growth
+        self.weighed += sign * place.weighed
+
+    def _enter_order(self, place: Place) -> None:
+        if place.state is State.ACTIVE and place.order_key is None:
+            place.order_key = (place.footprint, -place.seq)
+            self._by_size.add(place.order_key, place, place.private, place.growth)
+
+    def _leave_order(self, place: Place) -> None:
+        self._by_size.remove(_size_key(place))
+        place.order_key = None
+
+    def _end_wait(self, place: Place) -> None:
+        self._totals.max_wait_s = max(self._totals.max_wait_s, self._clock() - place.since)
+
+    # ------------------------------------------------------------------ waiting
+
+    @staticmethod
+    def _waiter(place: Place) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place.waiters.append(waiter)
+        return waiter
+
+    async def _await_turn(self, place: Place, waiter: asyncio.Future[None]) -> None:
+        try:
+            await waiter
+        except BaseException:
+            if waiter.done() and not _failed(waiter):
+                self.end_turn(place)
+            elif waiter in place.waiters:
+                place.waiters.remove(waiter)
+                if not place.waiters and place.state is State.ACTIVE:
+                    self._held.remove(_size_key(place))
+            raise
+
+    def _why(self, place: Place, head: Place | None) -> str:
+        budget = self._budget
+        why = "a place"
+        if budget is None:
+            why = "the first look at the server's metrics"
+        elif place.state is State.ACTIVE:
+            why = "room for one more turn beside its turns in flight"
+        elif place is not head and head is not None:
+            why = f"its turn in the queue, behind {head.name!r}"
+        elif budget.agents is not None and self.active >= budget.agents:
+            why = f"a place: {self.active} active of {budget.agents}"
+        elif budget.tokens is not None and self._too_cold(place):
+            why = f"the first turns of kind {place.kind.name!r}, which tell its size"
+        elif budget.tokens is not None:
+            why = f"{self._needs(budget, place) - budget.tokens:.0f} more free tokens of {budget.tokens:.0f}"
+        return why
+
+
+def _size_key(place: Place) -> tuple[float, ...]:
+    return place.order_key if place.order_key is not None else (place.footprint, -place.seq)
+
+
+def _wake(place: Place) -> int:
+    # Who was cancelled meanwhile is done already and does not count: nobody would end its turn.
+    awake = [waiter for waiter in place.waiters if not waiter.done()]
+    for waiter in awake:
+        waiter.set_result(None)
+    place.waiters.clear()
+    return len(awake)
+
+
+def _fail(place: Place, error: ConcurError) -> None:
+    for waiter in place.waiters:
+        if not waiter.done():
+            waiter.set_exception(error)
+
+
+def _failed(waiter: asyncio.Future[None]) -> bool:
+    # Looking at the exception also tells asyncio that it was seen, should a cancellation have come after it.
+    return waiter.cancelled() or (waiter.done() and waiter.exception() is not None)
+
+
+def _finished(place: Place) -> AgentFinished:
+    return AgentFinished(
+        f"agent {place.name!r} is over and its place given back: begin its turns inside `async with gate.agent()`, "
+        "or await its background tasks before leaving it"
+    )

@@ -1,0 +1,439 @@
+"""ConcurGate: the door. It wires admission, controller and poller together, and opens and closes them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args, overload
+
+from . import pool
+from .admission import Admission
+from .agent import Agent, AgentContext, Nested, Turn, TurnContext, admit, current_agent
+from .config import GateConfig
+from .control import Budget, Fallback, parse_controller
+from .engines import Poller
+from .errors import GateClosed, MetricsError, WrongLoop
+from .kind import Kind, Totals
+from .pacing import make_pacer
+from .stats import Decision, GateStats
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .control import Controller
+    from .engines import EngineSnapshot
+    from .place import Place, Waiting
+
+log = logging.getLogger("concur_agents")
+
+HISTORY = 1000
+"""Decisions kept: at one a second, the last quarter of an hour."""
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class ConcurGate:
+    """Admits agents to a server: as many as its KV cache can hold.
+
+    Needs no ceremony: make it anywhere, and use it from any one event loop at a time. It polls the server only while
+    an agent is queued or active. `async with ConcurGate(...) as gate:` reports a missing server at once and wakes
+    who waits at the end.
+
+    Args:
+        url: The server, such as `http://localhost:8000`.
+        controller: What decides the budget: a `Controller`, or one of `none`, `fixed:N`, `aimd`, `pi`.
+        config: Settings; further keyword arguments override single ones.
+        settings: Fields of `GateConfig`, such as `max_agents=64`.
+
+    Raises:
+        ValueError: If a setting is out of range, or the controller needs a server and none is named.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        controller: Controller | str | None = None,
+        config: GateConfig | None = None,
+        **settings: Any,
+    ) -> None:
+        if url is not None:
+            settings["url"] = url
+        if isinstance(controller, str):
+            settings["controller"] = controller
+            controller = None
+        given = config.model_dump(exclude_unset=True) if config is not None else {}
+        self.config = GateConfig(**{**given, **settings})
+        self.controller = controller or parse_controller(self.config.controller)
+        self.totals = Totals()
+        self.snapshot: EngineSnapshot | None = None
+        self.pacer = make_pacer(self.config.turns_per_second) if self.config.turns_per_second else None
+        self.admission = self._new_admission()
+        self._kinds: dict[str, Kind] = {}
+        self._names = itertools.count(1)
+        self._decisions: deque[Decision] = deque(maxlen=HISTORY)
+        self._fallback = Fallback(grace_s=self.config.outage_grace_s, floor_agents=self.config.floor_agents)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._clock_offset = 0.0
+        self._last_now = 0.0
+        self._poller: Poller | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self._metrics_error: MetricsError | None = None
+        self._off: str | None = None
+        self._snapshot_at = 0.0
+        self._closed = False
+        self._said_single_turns = False
+        if self.controller.needs_metrics and self.config.url is None and not self.config.disabled:
+            raise ValueError(
+                f"controller {self.controller.name!r} watches the server's metrics: give its URL, as in "
+                "ConcurGate('http://localhost:8000'), or a controller that needs none, such as 'fixed:16'"
+            )
+        if self.config.url is not None:
+            self._new_poller()  # a wrong URL is told here, not at the first agent
+
+    def __repr__(self) -> str:
+        a = self.admission
+        return f"<ConcurGate {self.controller.name}: {a.active} active, {a.view().waiting} waiting>"
+
+    # ------------------------------------------------------------------ agents and turns
+
+    def agent(
+        self,
+        name: str | None = None,
+        *,
+        kind: str | None = None,
+        priority: int = 0,
+        expected_tokens: float | None = None,
+        timeout: float | None = None,
+        nested: Nested = "inherit",
+    ) -> AgentContext:
+        """An agent: `async with gate.agent("task-17"):` waits until the cache has room for it.
+
+        Args:
+            name: For people; made up if not given.
+            kind: Agents of one kind share what is learned: first prompt, growth, output, shared prefix.
+            priority: Higher goes first.
+            expected_tokens: Its context, if you know how large it will start. [tokens]
+            timeout: Longest wait for its place. [s]
+            nested: Inside another agent: `inherit` shares that one's place, `new` takes one of its own, and lends
+                that one's while it waits.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if expected_tokens is not None and not expected_tokens >= 0:
+            raise ValueError(f"expected_tokens={expected_tokens} must be 0 or more")
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout={timeout} must be 0 seconds or more, or None to wait without end")
+        if nested not in get_args(Nested):
+            raise ValueError(f"nested={nested!r} must be 'inherit' or 'new'")
+
+        async def enter() -> Agent:
+            return await admit(
+                self,
+                self._kind(kind),
+                name=name or f"agent-{next(self._names)}",
+                priority=priority,
+                expected_tokens=expected_tokens,
+                timeout=timeout,
+                nested=nested,
+            )
+
+        return AgentContext(enter)
+
+    def current(self) -> Agent | None:
+        """The agent of this context; None outside of any, and after its end."""
+        return current_agent(self)
+
+    async def begin_turn(self) -> Turn:
+        """Begin a turn of the current agent; outside any agent, of an agent of that one turn.
+
+        Raises:
+            GateClosed: If the gate is closed before or while it waits.
+            MetricsError: If the gate needs metrics and the server has none.
+        """
+        agent = self.current()
+        if agent is not None:
+            return await agent.begin_turn()
+        if not self._said_single_turns:
+            self._said_single_turns = True
+            log.warning(
+                "a call was made outside any agent: it counts as an agent of one turn, and its context is forgotten "
+                "after it; put the whole run inside `async with gate.agent():`"
+            )
+        single = await admit(self, self._kind("single-turn"), name=f"call-{next(self._names)}")
+        try:
+            turn = await single.begin_turn()
+        except BaseException:
+            single.finish()
+            raise
+        turn.on_end = single.finish
+        return turn
+
+    def turn(self) -> TurnContext:
+        """`begin_turn` as a context manager; a turn begun inside it makes it a mere pause point."""
+        return TurnContext(self.begin_turn)
+
+    def gather(self, *agents: Awaitable[Any], return_exceptions: bool = False) -> asyncio.Future[list[Any]]:
+        """`asyncio.gather` with each awaitable an agent, see `concur_agents.pool.gather`."""
+        return pool.gather(self, *agents, return_exceptions=return_exceptions)
+
+    # ------------------------------------------------------------------ doors to the integrations
+
+    def openai(self, client: T) -> T:
+        """A copy of an `openai.AsyncOpenAI` whose every request is a turn of its agent."""
+        from .integrations.openai import wrap_openai  # noqa: PLC0415  an extra
+
+        return wrap_openai(self, client)
+
+    def graph(self, compiled: T, *, kind: str | None = None) -> T:
+        """A copy of a compiled LangGraph graph whose every run is an agent."""
+        from .integrations.langgraph import wrap_graph  # noqa: PLC0415  an extra
+
+        return wrap_graph(self, compiled, kind=kind)
+
+    @overload
+    def node(self, fn: F) -> F: ...
+    @overload
+    def node(self, fn: None = None, *, kind: str | None = None) -> Callable[[F], F]: ...
+    def node(self, fn: Any = None, *, kind: str | None = None) -> Any:
+        """Make a LangGraph node a turn: `@gate.node` or `@gate.node(kind="critic")`."""
+        from .integrations.langgraph import wrap_node  # noqa: PLC0415  an extra
+
+        return wrap_node(self, fn, kind=kind)
+
+    # ------------------------------------------------------------------ what it says of itself
+
+    def stats(self) -> GateStats:
+        """The gate now."""
+        view, totals, snapshot = self.admission.view(), self.totals, self.snapshot
+        now = self.now()
+        waits = [waiting.waited_s for waiting in self.admission.waiting()]
+        return GateStats(
+            controller=self.controller.name,
+            budget=self.admission.budget,
+            active=view.active,
+            running=view.running,
+            paused=view.paused,
+            queued=view.queued,
+            finished=totals.finished,
+            working_set_tokens=view.working_set_tokens,
+            capacity_tokens=snapshot.capacity_tokens if snapshot else None,
+            usage=snapshot.usage if snapshot else None,
+            hit_rate=snapshot.hit_rate if snapshot else None,
+            recompute_ratio=totals.recomputed_tokens / totals.reusable_tokens if totals.reusable_tokens else None,
+            turns=totals.turns,
+            prompt_tokens=totals.prompt_tokens,
+            output_tokens=totals.output_tokens,
+            cached_tokens=totals.cached_tokens,
+            pauses=totals.pauses,
+            longest_wait_s=max([totals.max_wait_s, *waits]),
+            metrics_age_s=now - self._snapshot_at if snapshot else None,
+            metrics_error=str(self._metrics_error) if self._metrics_error else None,
+        )
+
+    def history(self) -> tuple[Decision, ...]:
+        """The last changes of the budget, oldest first."""
+        return tuple(self._decisions)
+
+    def waiting(self) -> list[Waiting]:
+        """Who waits, since when, and for what."""
+        return self.admission.waiting()
+
+    # ------------------------------------------------------------------ opening and closing
+
+    async def __aenter__(self) -> Self:
+        """Open the gate, and look whether the server has metrics.
+
+        Raises:
+            MetricsError: If the controller needs metrics and the server has none.
+        """
+        self._bind_loop()
+        if self._poller is not None and not self.config.disabled:
+            try:
+                self._on_snapshot(await self._poller.poll_once())
+            except MetricsError as error:
+                if self._requires_metrics:
+                    await self._poller.aclose()
+                    raise
+                self._on_failure(error)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the gate: who waits is woken with `GateClosed`, active agents may finish."""
+        self._closed = True
+        self.admission.close()
+        polling, self._polling = self._polling, None
+        if polling is not None and self._loop is asyncio.get_running_loop():
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
+        if self._poller is not None:
+            await self._poller.aclose()
+
+    # ------------------------------------------------------------------ what agents need of their gate (agent.Desk)
+
+    @property
+    def block_size(self) -> int:
+        """Tokens a block of the server's cache; 1 while unknown."""
+        return (self.snapshot.block_size if self.snapshot else None) or 1
+
+    def now(self) -> float:
+        """Seconds on the gate's clock: the loop's, made to go on from one `asyncio.run` to the next."""
+        if self._loop is not None:
+            self._last_now = max(self._last_now, self._loop.time() + self._clock_offset)
+        return self._last_now
+
+    async def enter(self, place: Place) -> None:
+        """Let a place be admitted."""
+        if self._closed:
+            raise GateClosed("this gate is closed: make a new one, or keep agents inside its `async with`")
+        self._bind_loop()
+        if self.admission.budget is None and (self._poller is None or self.config.disabled):
+            self._decide()
+        if self._polling is None and self._poller is not None and not self.config.disabled:
+            self._polling = asyncio.get_running_loop().create_task(self._poller.run(), name="concur-agents poller")
+        try:
+            await self.admission.acquire(place)
+        except BaseException:
+            self._rest()
+            raise
+
+    def leave(self, place: Place) -> None:
+        """Give a place back."""
+        self.admission.finish(place)
+        self.totals.finished += 1
+        self._rest()
+
+    # ------------------------------------------------------------------ the loop and the poller
+
+    @property
+    def _requires_metrics(self) -> bool:
+        return self.controller.needs_metrics and self.config.metrics == "required"
+
+    def _new_admission(self) -> Admission:
+        return Admission(self.now, self.totals, passing_limit_s=self.config.passing_limit_s)
+
+    def _new_poller(self) -> None:
+        assert self.config.url is not None  # noqa: S101  narrows the type; callers have looked
+        self._poller = Poller(
+            self.config.url,
+            interval_s=self.config.poll_interval_s,
+            on_snapshot=self._on_snapshot,
+            on_failure=self._on_failure,
+            ours_in_flight=lambda: self.admission.running,
+        )
+
+    def _bind_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None and not self._loop.is_closed() and self.admission.live:
+            raise WrongLoop(
+                f"this gate has {self.admission.live} agents on another event loop that is still running: use one gate "
+                "an event loop, or run all agents on one"
+            )
+        last, budget = self.now(), self.admission.budget
+        self._clock_offset = last - loop.time()
+        self._loop = loop
+        self._polling = None
+        if self.admission.live:  # their loop died under them
+            self.admission = self._new_admission()
+            for kind in self._kinds.values():
+                kind.active = kind.cold = 0
+            if budget is not None:
+                self.admission.resize(budget)
+        if self.config.url is not None:
+            self._new_poller()
+
+    def _rest(self) -> None:
+        """Stop polling when the last agent has left."""
+        if self.admission.live == 0 and self._polling is not None:
+            self._polling.cancel()
+            self._polling = None
+
+    def _on_snapshot(self, snapshot: EngineSnapshot) -> None:
+        self.snapshot = snapshot
+        self._snapshot_at = self.now()
+        self._metrics_error = None
+        self._fallback.ok(self.now())
+        if snapshot.sleeping:
+            self._set_budget(replace(self._last_budget, reason="the server sleeps: budget frozen"), off="asleep")
+        else:
+            self._decide()
+
+    def _on_failure(self, error: MetricsError) -> None:
+        if self._metrics_error is None:
+            log.warning("%s", error)
+        self._metrics_error = error
+        if self.admission.budget is None and self._requires_metrics:
+            self.admission.refuse(error)
+        elif self.controller.needs_metrics:
+            self._fall_back()
+        else:
+            self._decide()
+
+    # ------------------------------------------------------------------ the budget
+
+    def _decide(self) -> None:
+        self._set_budget(self.controller.decide(self.admission.view(), self.snapshot, self.now()))
+
+    def _fall_back(self) -> None:
+        now = self.now()
+        self._fallback.failed(now)
+        capacity = self.snapshot.capacity_tokens if self.snapshot else None
+        budget = self._fallback.decide(self.admission.view(), self._last_budget, capacity, now, "metrics gone")
+        self._set_budget(budget, off="metrics gone")
+
+    @property
+    def _last_budget(self) -> Budget:
+        if self._decisions:
+            return self._decisions[-1].budget
+        return Budget(agents=self.config.floor_agents, reason="no metrics yet")
+
+    def _set_budget(self, budget: Budget, *, off: str | None = None) -> None:
+        """Put a budget in force, and write it down if it says anything new.
+
+        Args:
+            budget: What may be active.
+            off: Why it does not come from the controller; None if it does.
+        """
+        ceiling = self.config.max_agents
+        if ceiling is not None and (budget.agents is None or budget.agents > ceiling):
+            budget = replace(budget, agents=ceiling, reason=f"{budget.reason}; max_agents={ceiling}")
+        enforced = self.config.mode == "enforce" and not self.config.disabled
+        last = self._decisions[-1].budget if self._decisions else None
+        if last is None or not _same(last, budget) or off != self._off:
+            self._off = off
+            snapshot = self.snapshot
+            decision = Decision(
+                time=self.now(),
+                budget=budget,
+                previous=last,
+                enforced=enforced,
+                pool=self.admission.view(),
+                usage=snapshot.usage if snapshot else None,
+                hit_rate=snapshot.hit_rate if snapshot else None,
+            )
+            self._decisions.append(decision)
+            log.info("%s", decision)
+        allowed = budget if enforced else Budget(reason=f"held by nobody: {budget.reason}")
+        if self.admission.budget is None or not _same(self.admission.budget, allowed):
+            self.admission.resize(allowed)
+
+    def _kind(self, name: str | None) -> Kind:
+        name = name or "default"
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = Kind(name, given_prefix=self.config.shared_prefix_tokens.get(name))
+        return kind
+
+
+def _same(a: Budget, b: Budget) -> bool:
+    return replace(a, reason="") == replace(b, reason="")

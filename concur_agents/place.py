@@ -1,0 +1,228 @@
+"""A place at the gate, and the queue of those who wait for one."""
+
+from __future__ import annotations
+
+import enum
+import heapq
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .order import Key, OrderedSums
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator
+
+    from .kind import Kind
+
+PASSING_TRIES = 8
+"""How many agents behind a big head are looked at; more would make one admission cost as much as the queue is long."""
+
+SWEEP_SLACK = 64
+"""Stale entries that a short queue may carry before it is swept."""
+
+
+class State(enum.Enum):
+    """Where a place is in its life."""
+
+    QUEUED = "queued"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    LENT = "lent"
+    FINISHED = "finished"
+
+
+class Place:
+    """What an agent holds while it is active. Only `Admission` changes it.
+
+    Attributes:
+        name: The agent's name, for people.
+        kind: Agents of one kind share what is learned.
+        seq: Number in the order of arrival.
+        priority: Higher goes first.
+        sized: Whether its footprint is its own, and not what its kind weighs at the moment.
+        weighed: Whether its agent has reported tokens.
+        footprint: KV tokens of its contexts. [tokens]
+        growth: Expected growth a turn. [tokens]
+        private: Footprint less the prefix that its kind shares. [tokens]
+        running: Turns in flight.
+        turned: Whether it ever began a turn: who never does is counted, but never paused.
+        warm: Whether its first turn has ended.
+        waiters: Who waits for it: its agent before the first admission, turns later.
+        since: When the present wait began. [s]
+        passed_since: When it was first passed at the head of the queue; None: never. [s]
+        lender: The place that is lent while this one waits or is active.
+        borrowers: How many places this one is lent to.
+    """
+
+    # fmt: off
+    __slots__ = (
+        "borrowers", "footprint", "growth", "kind", "lender", "name", "order_key", "passed_since", "priority",
+        "private", "queue_key", "running", "seq", "since", "sized", "state", "turned", "waiters", "warm", "weighed",
+    )
+    # fmt: on
+
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        *,
+        priority: int = 0,
+        expected_tokens: float | None = None,
+        lender: Place | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.priority = priority
+        self.lender = lender
+        self.sized = expected_tokens is not None
+        self.weighed = False
+        self.footprint = expected_tokens or 0.0
+        self.private = self.footprint
+        self.growth = 0.0
+        self.state = State.QUEUED
+        self.seq = 0
+        self.running = 0
+        self.turned = False
+        self.warm = False
+        self.waiters: list[asyncio.Future[None]] = []
+        self.since = 0.0
+        self.passed_since: float | None = None
+        self.borrowers = 0
+        self.queue_key: Key | None = None
+        self.order_key: Key | None = None
+
+    def __repr__(self) -> str:
+        return f"<Place {self.name!r} {self.state.value}, {self.footprint:.0f} tokens, {self.running} turns running>"
+
+    def size_up(self) -> None:
+        """Bring the private footprint and the growth up to date with what its kind has learned."""
+        if not self.sized:
+            self.footprint = self.kind.expected_tokens
+        self.private = self.footprint - min(self.footprint, self.kind.shared_prefix)
+        self.growth = self.kind.growth.value
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One agent that waits, and for what.
+
+    Attributes:
+        name: The agent's name.
+        kind: Its kind.
+        state: `queued`: never admitted yet; `paused`: gave its place up at a turn; `held`: one more turn of an
+            agent whose other turns are still running.
+        waited_s: How long so far. [s]
+        footprint: Its size, as far as it is known. [KV tokens]
+        reason: What it waits for, in words.
+    """
+
+    name: str
+    kind: str
+    state: str
+    waited_s: float
+    footprint: float
+    reason: str
+
+
+class WaitingQueue:
+    """Who waits for a place: priority first, then paused before new, then first come first served.
+
+    Agents without a size of their own weigh what their kind weighs at the moment, so they stand in plain heaps,
+    where one entry costs a microsecond and a better estimate costs nothing. The others stand in an ordered set.
+    """
+
+    __slots__ = ("_by_kind", "_length", "_sized", "_unsized")
+
+    def __init__(self) -> None:
+        self._sized: OrderedSums[Place] = OrderedSums()
+        self._unsized: list[tuple[Key, Place]] = []
+        self._by_kind: dict[Kind, list[tuple[Key, Place]]] = {}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Place]:
+        waiting = [place for key, place in self._unsized if place.queue_key is key]
+        waiting.extend(self._sized)
+        return iter(sorted(waiting, key=_queue_key))
+
+    def add(self, place: Place) -> None:
+        """Let a place wait."""
+        key = (-place.priority, place.state is not State.PAUSED, place.seq)
+        place.queue_key = key
+        place.size_up()
+        self._length += 1
+        if place.sized:
+            self._sized.add(key, place, place.private, place.growth)
+        else:
+            heapq.heappush(self._unsized, (key, place))
+            heapq.heappush(self._by_kind.setdefault(place.kind, []), (key, place))
+
+    def remove(self, place: Place) -> None:
+        """Let a place wait no longer."""
+        key = place.queue_key
+        if key is None:
+            raise KeyError(place.name)
+        place.queue_key = None
+        self._length -= 1
+        if place.sized:
+            self._sized.remove(key)
+            return
+        _top(self._unsized)
+        if _top(self._by_kind[place.kind]) is None:
+            del self._by_kind[place.kind]
+        # Entries of those who left from the middle stay till they come to the top; without a sweep, a blocked head
+        # and agents that time out behind it would fill the memory.
+        if len(self._unsized) > 2 * self._length + SWEEP_SLACK:
+            self._sweep()
+
+    def head(self) -> Place | None:
+        """Who is next."""
+        unsized, sized = _top(self._unsized), self._sized.first()
+        if unsized is None or sized is None:
+            return unsized or sized
+        return min(unsized, sized, key=_queue_key)
+
+    def smaller(self, head: Place, tokens: float) -> Iterator[Place]:
+        """A few agents behind the head that may fit, in their order.
+
+        Args:
+            head: Whom they would pass.
+            tokens: Room for a private footprint. [KV tokens]
+        """
+        found = []
+        for kind in list(self._by_kind)[:PASSING_TRIES]:
+            first = _top(self._by_kind[kind])
+            if first is not None and first is not head:
+                found.append(first)
+        key: Key = (-math.inf,)
+        for _ in range(PASSING_TRIES):
+            entry = self._sized.next_within(key, tokens)
+            if entry is None:
+                break
+            key, place = entry
+            if place is not head:
+                found.append(place)
+        return iter(sorted(found, key=_queue_key))
+
+    def _sweep(self) -> None:
+        self._unsized = [entry for entry in self._unsized if entry[1].queue_key is entry[0]]
+        heapq.heapify(self._unsized)
+        self._by_kind = {}
+        for entry in sorted(self._unsized):
+            self._by_kind.setdefault(entry[1].kind, []).append(entry)
+
+
+def _queue_key(place: Place) -> Key:
+    if place.queue_key is None:
+        raise KeyError(place.name)
+    return place.queue_key
+
+
+def _top(heap: list[tuple[Key, Place]]) -> Place | None:
+    while heap and heap[0][1].queue_key is not heap[0][0]:
+        heapq.heappop(heap)
+    return heap[0][1] if heap else None
