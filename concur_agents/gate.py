@@ -327,8 +327,12 @@ class ConcurGate:
             interval_s=self.config.poll_interval_s,
             on_snapshot=self._on_snapshot,
             on_failure=self._on_failure,
-            ours_in_flight=lambda: self.admission.running,
+            ours_in_flight=self._in_flight,
         )
+
+    def _in_flight(self) -> int:
+        # Agents that never told of a turn may have any number of requests on the server.
+        return self.admission.running if self.totals.turns else self.admission.active
 
     def _bind_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -424,7 +428,7 @@ class ConcurGate:
             self._decisions.append(decision)
             log.info("%s", decision)
         allowed = budget if enforced else Budget(reason=f"held by nobody: {budget.reason}")
-        if self.admission.budget is None or not _same(self.admission.budget, allowed):
+        if self.admission.budget != allowed:
             self.admission.resize(allowed)
 
     def _kind(self, name: str | None) -> Kind:
