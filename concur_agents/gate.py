@@ -13,7 +13,7 @@ from . import pool
 from .admission import Admission
 from .agent import Agent, AgentContext, Nested, Turn, TurnContext, admit, current_agent
 from .config import GateConfig
-from .control import Budget, Fallback, parse_controller
+from .control import Budget, Fallback, frozen, parse_controller
 from .engines import Poller
 from .errors import GateClosed, MetricsError, WrongLoop
 from .kind import Kind, Totals
@@ -298,6 +298,7 @@ class ConcurGate:
         if self.admission.budget is None and (self._poller is None or self.config.disabled):
             self._decide()
         if self._polling is None and self._poller is not None and not self.config.disabled:
+            self._fallback.ok(self.now())  # while nobody looked, there was no outage
             self._polling = asyncio.get_running_loop().create_task(self._poller.run(), name="concur-agents poller")
         try:
             await self.admission.acquire(place)
@@ -368,7 +369,7 @@ class ConcurGate:
         self._metrics_error = None
         self._fallback.ok(self.now())
         if snapshot.sleeping:
-            self._set_budget(replace(self._last_budget, reason="the server sleeps: budget frozen"), off="asleep")
+            self._set_budget(frozen(self._last_budget, "the server sleeps"), off="asleep")
         else:
             self._decide()
 
