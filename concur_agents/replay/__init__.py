@@ -1,0 +1,1 @@
+"""Traces of agents, replayed through the gate: what `concur compare` runs and measures."""

@@ -1,0 +1,163 @@
+"""What `concur compare` measured, as the JSON that it writes (design §7)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class EngineInfo(BaseModel):
+    """The server of a comparison; None where it does not say.
+
+    Attributes:
+        url: Its address, without a password.
+        model: The model that was asked.
+        version: The server's own version.
+        capacity_tokens: KV tokens that fit, over all its engines.
+        block_size: Tokens a block of its prefix cache.
+        max_model_len: The longest prompt and output it takes. [tokens]
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    model: str
+    version: str | None = None
+    capacity_tokens: int | None = None
+    block_size: int | None = None
+    max_model_len: int | None = None
+
+
+class WorkloadInfo(BaseModel):
+    """What was replayed, after scaling.
+
+    Attributes:
+        source: The trace file's name, without its folders.
+        agents: How many.
+        turns: Their calls, all together.
+        output_tokens: What they generate, all together.
+        oversubscription: Σ of the agents' last prompts over the capacity; None with an unknown capacity.
+        hit_rate_floor: Hit rate when an agent finds nothing but the shared prefix.
+        hit_rate_ideal: Hit rate when nothing is ever evicted.
+        seed: Chose the agents and their tokens.
+        scale: Multiplied all token counts.
+        scale_output: Multiplied the outputs on top of that.
+        scale_tools: Multiplied the tool waits.
+        max_context: Agents ended before a call that would pass it. [tokens]
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    agents: int
+    turns: int
+    output_tokens: int
+    oversubscription: float | None
+    hit_rate_floor: float
+    hit_rate_ideal: float
+    seed: int
+    scale: float
+    scale_output: float
+    scale_tools: float
+    max_context: int | None
+
+
+class RunResult(BaseModel):
+    """One run of the workload under one controller; None where the server does not say.
+
+    Attributes:
+        controller: As given on the command line.
+        makespan_s: From the first agent's start to the last one's end. [s]
+        output_tokens: Generated in finished turns.
+        output_tokens_per_s: Those over the makespan.
+        hit_rate: Prefix-cache hits over queries, in tokens, over the run.
+        prompt_tokens: The server's count over the run.
+        computed_prompt_tokens: Of those, the tokens not served from a cache.
+        preemptions: Requests preempted over the run.
+        mean_active_agents: Agents with a place at the gate, over time.
+        kv_usage_mean: Share of the KV cache held by requests in flight, over time, 0 to 1.
+        kv_usage_peak: The highest that was seen.
+        p50_time_per_output_token_s: Median over turns of (end - request) / output tokens. A wait at the gate
+            is before the request. [s]
+        p99_time_per_output_token_s: The 99th percentile of the same. [s]
+        max_wait_s: The longest single wait of an agent at the gate. [s]
+        speedup_vs_none: Output tokens a second over those of the run of `none`; None without that run.
+        turns: Finished turns.
+        failed_agents: Agents that ended with an error, whose remaining turns were not run.
+        first_error: What the first of them said.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    controller: str
+    makespan_s: float
+    output_tokens: int
+    output_tokens_per_s: float
+    hit_rate: float | None
+    prompt_tokens: int | None
+    computed_prompt_tokens: int | None
+    preemptions: int | None
+    mean_active_agents: float
+    kv_usage_mean: float | None
+    kv_usage_peak: float | None
+    p50_time_per_output_token_s: float
+    p99_time_per_output_token_s: float
+    max_wait_s: float
+    speedup_vs_none: float | None = None
+    turns: int
+    failed_agents: int = 0
+    first_error: str | None = None
+
+
+class Comparison(BaseModel):
+    """All of it: one server, one workload, the runs that finished, in their order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    engine: EngineInfo
+    workload: WorkloadInfo
+    runs: tuple[RunResult, ...]
+
+
+def with_speedups(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
+    """The runs, each with its `speedup_vs_none`; None throughout if `none` is not among them."""
+    none = next((run for run in runs if run.controller == "none"), None)
+    if none is None or none.output_tokens_per_s <= 0:
+        return tuple(runs)
+    return tuple(
+        run.model_copy(update={"speedup_vs_none": run.output_tokens_per_s / none.output_tokens_per_s}) for run in runs
+    )
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` (0 to 1) of the values do not exceed, linear between neighbours.
+
+    Args:
+        values: At least one, in any order.
+        share: 0.5 for the median.
+    """
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def write_json(comparison: Comparison, path: Path) -> None:
+    """Write the comparison, whole or not at all: a crash leaves the file as it was.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
