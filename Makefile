@@ -39,7 +39,8 @@ format: venv
 
 live: venv
 	$(BIN)/python scripts/live_vllm.py install
-	$(BIN)/python -m pytest -o addopts="--import-mode=importlib --strict-markers -ra" tests/live -v $(LIVE_ARGS)
+	$(BIN)/python -m pytest -o addopts="--import-mode=importlib --strict-markers --strict-config -ra" tests/live -v \
+	  -o log_cli=true -o log_cli_level=INFO -o log_cli_format="%(message)s" $(LIVE_ARGS)
 
 vllm: venv
 	$(BIN)/python scripts/live_vllm.py install
