@@ -31,7 +31,7 @@ class Unlimited:
 class Fixed:
     """The same number of agents, whatever happens.
 
-    Tuned by a sweep it is the strongest cheap rival (field notes: what verl, verifiers and slime do).
+    Tuned by a sweep it is the strongest cheap rival; verl, verifiers and slime ship one.
 
     Args:
         agents: How many agents may be active, at least 1.

@@ -1,4 +1,4 @@
-"""What holds while the server's metrics are gone, or the server rests (design §4, Signals)."""
+"""What holds while the server's metrics are gone, or the server rests."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CAPACITY_SHARE = 0.9
 output of turns in flight, half-filled blocks, and requests of others."""
 
 PAUSE_TURNS = 1.0
-"""Pause when the next turn of everybody no longer fits: the line of design §5, idea 1."""
+"""Pause when the next turn of everybody no longer fits."""
 
 ADMIT_TURNS = 3.0
-"""Admit only where there is room for two turns more than that: the gap of design §5, idea 1 (r between m/2
-and m, with m measured at 1 to 4), without which agents are paused and resumed in a churn."""
+"""Admit only where there is room for two turns more than that. Without a gap agents are paused and resumed in a
+churn: an admission that is soon paused costs one more reading of its context, which takes 1 to 4 turns to earn."""
 
 
 def frozen(budget: Budget, cause: str) -> Budget:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from concur_agents.control.base import EngineView, PoolView
 
 LONGEST_STEP_S = 5.0
-"""The longest poll interval (design §4). What is more is a gap, in which nothing was seen: it must not be
+"""The longest poll interval that a gate allows. What is more is a gap, in which nothing was seen: it must not be
 integrated, or the first look after an idle hour would throw the window to a limit."""
 
 PRESSURE_LIMIT = 2.0
@@ -39,7 +39,7 @@ class _Load(NamedTuple):
 class Pi:
     """Proportional-integral control of the number of active agents.
 
-    A summary of the CONCUR paper (our seed 000) describes its regulator so. With p the pressure::
+    A summary of the CONCUR paper describes its regulator so. With p the pressure::
 
         p  = load + hit_gain · max(0, hit_target - H)
         e  = set_point - p, drawn towards 0 by the larger of QUIET_ZONE and half of what one agent adds
@@ -63,16 +63,16 @@ class Pi:
     use. At a limit of W, I stops. No step counts for more than `LONGEST_STEP_S`.
 
     Attributes:
-        set_point: The pressure aimed at; share of the capacity. 0.70 is the peak KV usage of seed 000.
+        set_point: The pressure aimed at; share of the capacity. 0.70 is the peak KV usage that the summary gives.
         gain: Relative change of the window for each unit of error. 0.5: an error of 0.1 of the capacity moves
             the window by 5 % at once.
         integral_s: Time in which a lasting error moves the window once more by what it moved at once. 20: the
             window doubles in 43 s at the fastest; `Aimd` takes as long from 16 to 32. [s]
-        hit_target: The hit rate under which the pressure is raised; share. Seed 000 holds 0.85.
+        hit_target: The hit rate under which the pressure is raised; share. The summary holds 0.85.
         hit_gain: What is added to the pressure for each unit that the hit rate is under its target; share of
             the capacity. 0.75 is the most in round numbers at which a hit rate of 0 alone (first prompts are
             honest misses) does not pass the set point in an empty cache, yet does at the usage of 0.27 at
-            which a vLLM was seen to thrash (field notes §2).
+            which a vLLM was seen to thrash (0.32.0, 2.2 times oversubscribed).
         first_window: The window before anything is known; ours, as for `Aimd`. [agents]
         max_agents: Upper limit of the window. [agents]
 
@@ -161,7 +161,7 @@ def _load(pool: PoolView, engine: EngineView | None) -> _Load | None:
     if pool.weighed > 0 and tokens is not None and capacity is not None and capacity > 0:
         return _Load(_bounded(tokens / capacity), f"working set {tokens:,.0f} of {capacity:,.0f} tokens")
     if pool.turns > 0 and pool.running == 0:
-        # All are in tool waits: the gauge is stale, or 0 whatever the cache holds (field notes §2).
+        # All are in tool waits: the gauge is stale, or 0 whatever the cache holds (vLLM counts idle cached blocks as free).
         return None
     usage = highest_usage(engine.engines)
     return None if usage is None else _Load(_bounded(usage), f"usage {usage:.2f}")

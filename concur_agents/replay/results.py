@@ -1,4 +1,4 @@
-"""What `concur compare` measured, as the JSON that it writes (design §7)."""
+"""What `concur compare` measured, as the JSON that it writes."""
 
 from __future__ import annotations
 
