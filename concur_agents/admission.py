@@ -1,6 +1,6 @@
 """The places and the queue: a weighed, resizable, fair semaphore, and the only mutable state that agents share.
 
-Two lines, both applied at every event (design: "Controllers"):
+Two lines, both applied at every event (docs/behaviour.md):
 
 - *admission line*: the head of the queue enters while Σ (footprint + admit_turns · growth) ≤ tokens and fewer than
   `agents` are active;
@@ -73,6 +73,8 @@ class Admission:
     def view(self) -> PoolView:
         """The agents in aggregates, for a controller."""
         head = self._queue.head()
+        if head is not None:
+            head.size_up()
         totals = self._totals
         return PoolView(
             active=self.active,
@@ -107,10 +109,10 @@ class Admission:
         self.live += 1
         if place.lender is not None:
             self._lend(place.lender)
-        if not self._queue and self._fits(place):
+        if place.lender is None and not self._queue and self._fits(place):
             self._activate(place)
             return
-        self._queue.add(place)
+        self._queue.add(place)  # a loan frees room that others see first: the pump gives it out in their order
         self._pump()
         if place.state is State.ACTIVE:
             return
@@ -133,13 +135,15 @@ class Admission:
             raise _finished(place)
         if self._closed and place.state is not State.ACTIVE:
             raise GateClosed(f"agent {place.name!r} has no place, and the gate is closed")
-        place.turned = place.sized = True
-        self._enter_order(place)
+        if not place.turned:
+            self._begin_to_turn(place)
         if place.state is State.ACTIVE and not place.waiters and not self._must_pause(place):
             self._run(place, 1)
             return
         if place.state is State.LENT:
             self._wait_paused(place)
+        elif place.state is State.PAUSED and not place.waiters:
+            place.since = self._clock()
         elif place.state is State.ACTIVE and place.running:
             if not place.waiters:
                 place.since = self._clock()
@@ -151,46 +155,29 @@ class Admission:
         self._pump()
         await self._await_turn(place, waiter)
 
-    def end_turn(self, place: Place) -> None:
-        """End a turn that `begin_turn` let begin."""
+    def end_turn(self, place: Place, *, counts: bool = True) -> None:
+        """End a turn that `begin_turn` let begin.
+
+        Args:
+            place: Whose turn it is.
+            counts: False if it made no call, and so tells nothing of the size of its kind.
+        """
         if place.state is State.FINISHED:
             return
         self._run(place, -1)
-        if not place.warm:
+        if counts and not place.warm:
             place.warm = True
-            place.kind.cold -= 1
             place.kind.first_turns += 1
-        if place.running == 0:
-            if place.waiters:
-                self._held.remove(_size_key(place))
-                self._pause(place)
-            elif place.borrowers:
-                self._give_up(place)
-                place.state = State.LENT
+            place.kind.cold -= place.state is State.ACTIVE
+        if place.state is State.ACTIVE and (place.borrowers or (place.waiters and not place.running)):
+            self._step_back(place)
         self._pump()
 
     def resize_place(self, place: Place, footprint: float, *, weighed: bool) -> None:
         """Set the footprint of a place, as its agent reported it. [KV tokens]"""
         if place.state is State.FINISHED:
             return
-        counted = place.state is State.ACTIVE
-        in_order = place.order_key is not None
-        held = in_order and bool(place.waiters) and counted
-        if counted:
-            self._count(place, -1)
-        place.weighed |= weighed
-        if held:
-            self._held.remove(_size_key(place))
-        if in_order:
-            self._leave_order(place)
-        place.footprint = footprint
-        place.size_up()
-        if counted:
-            self._count(place, 1)
-        if in_order:
-            self._enter_order(place)
-        if held:
-            self._held.add(_size_key(place), place, 0, 0)
+        self._resize(place, footprint, weighed=weighed)
         self._pump()
 
     def finish(self, place: Place) -> None:
@@ -203,10 +190,10 @@ class Admission:
         was_active = place.state is State.ACTIVE
         if place.queue_key is not None:
             self._leave_queue(place)
+        self.running -= place.running > 0
         if was_active:
-            if place.waiters and place.order_key is not None:
+            if place.waiters:
                 self._held.remove(_size_key(place))
-            self.running -= place.running > 0
             self._give_up(place)
             if not place.warm:
                 place.kind.first_turns += 1
@@ -229,11 +216,12 @@ class Admission:
 
     def shared_prefix_changed(self, kind: Kind, before: int) -> None:
         """Take note that a kind's shared prefix is another than before. [tokens]"""
-        if not kind.active:
-            return
-        self._prefixes += kind.shared_prefix - before
+        self._queue.reweigh(kind)
+        if kind.active:
+            self._prefixes += kind.shared_prefix - before
+        # All of them before anybody enters: halfway, the sum may be less than before and after.
         for place in [place for place in self._by_size if place.kind is kind]:
-            self.resize_place(place, place.footprint, weighed=False)
+            self._resize(place, place.footprint, weighed=False)
         self._pump()
 
     def refuse(self, error: ConcurError) -> None:
@@ -252,6 +240,8 @@ class Admission:
         """Who waits, since when, and for what; in the order of the queue."""
         now = self._clock()
         head = self._queue.head()
+        for place in self._queue:
+            place.size_up()
         return [
             Waiting(
                 name=place.name,
@@ -280,14 +270,14 @@ class Admission:
         return not self._too_cold(place) and self._needs(budget, place) <= budget.tokens
 
     def _needs(self, budget: Budget, place: Place) -> float:
-        prefix = 0 if place.kind.active else min(place.footprint, place.kind.shared_prefix)
+        prefix = 0 if place.kind.active else place.kind.shared_prefix
         reserve = budget.admit_turns * (self._growth + place.growth)
         return self.working_set + prefix + place.private + reserve
 
     @staticmethod
     def _too_cold(place: Place) -> bool:
         kind = place.kind
-        return not place.sized and kind.cold >= max(FIRST_BATCH, 2 * kind.first_turns)
+        return not place.sized and kind.cold >= FIRST_BATCH + kind.first_turns
 
     def _must_pause(self, place: Place) -> bool:
         budget = self._budget
@@ -324,7 +314,7 @@ class Admission:
         if budget.agents is not None and self.active >= budget.agents:
             return None
         passed_s = self._clock() - head.passed_since if head.passed_since is not None else 0.0
-        if head.passed_since is not None and passed_s >= self._passing_limit_s and not self._too_cold(head):
+        if passed_s >= self._passing_limit_s and not self._too_cold(head):
             return None
         room = budget.tokens - self.working_set - budget.admit_turns * self._growth
         for place in self._queue.smaller(head, room):
@@ -338,7 +328,7 @@ class Admission:
 
     def _activate(self, place: Place) -> None:
         place.size_up()
-        self._end_wait(place)
+        place.sized = True
         place.state = State.ACTIVE
         place.passed_since = None
         self._count(place, 1)
@@ -349,12 +339,13 @@ class Admission:
         if not place.warm:
             place.kind.cold += 1
         woken = _wake(place)
+        if woken:
+            self._end_wait(place)
         if place.turned:
             self._enter_order(place)
             self._run(place, woken)
-        if place.borrowers and not place.running:
-            self._give_up(place)
-            place.state = State.LENT
+        if place.borrowers and not woken:
+            self._step_back(place)
 
     def _give_up(self, place: Place) -> None:
         if place.order_key is not None:
@@ -369,6 +360,15 @@ class Admission:
         if self.active == 0:
             self._private = self._growth = self._prefixes = 0.0  # sheds what rounding has left
 
+    def _step_back(self, place: Place) -> None:
+        """Take the place of an agent that lends it, or has to pause; turns that it waits to begin wait on."""
+        if place.waiters:
+            self._held.remove(_size_key(place))
+            self._pause(place)
+        else:
+            self._give_up(place)
+            place.state = State.LENT
+
     def _pause(self, place: Place) -> None:
         self._give_up(place)
         self._totals.pauses += 1
@@ -376,7 +376,6 @@ class Admission:
 
     def _wait_paused(self, place: Place) -> None:
         place.state = State.PAUSED
-        place.sized = True
         if not place.waiters:
             place.since = self._clock()
         self.paused += 1
@@ -390,9 +389,9 @@ class Admission:
         if lender.state is State.FINISHED:
             return
         lender.borrowers += 1
-        if lender.state is State.ACTIVE and not lender.running and not lender.waiters:
-            self._give_up(lender)
-            lender.state = State.LENT
+        if lender.state is State.ACTIVE:
+            # Even with a turn in flight: it may be a stream that ends only after the borrower has run.
+            self._step_back(lender)
 
     def _return_to_lender(self, lender: Place, *, handed_back: bool) -> None:
         if lender.state is State.FINISHED:
@@ -400,7 +399,7 @@ class Admission:
         lender.borrowers -= 1
         if lender.borrowers or lender.state not in {State.LENT, State.PAUSED}:
             return
-        if handed_back:
+        if handed_back and (self._closed or self._fits(lender)):
             if lender.queue_key is not None:
                 self._leave_queue(lender)
             self._activate(lender)
@@ -417,10 +416,38 @@ class Admission:
         self._growth += sign * place.growth
         self.weighed += sign * place.weighed
 
+    def _resize(self, place: Place, footprint: float, *, weighed: bool) -> None:
+        counted, in_order, waits = place.state is State.ACTIVE, place.order_key is not None, bool(place.waiters)
+        if place.state is State.PAUSED:
+            self._queue.remove(place)
+        if counted:
+            self._count(place, -1)
+        if counted and waits:
+            self._held.remove(_size_key(place))
+        if in_order:
+            self._leave_order(place)
+        place.weighed |= weighed
+        place.footprint = footprint
+        place.size_up()
+        if counted:
+            self._count(place, 1)
+        if in_order:
+            self._enter_order(place)
+        if counted and waits:
+            self._held.add(_size_key(place), place, 0, 0)
+        if place.state is State.PAUSED:
+            self._queue.add(place)
+
+    def _begin_to_turn(self, place: Place) -> None:
+        place.turned = True
+        if place.state is State.ACTIVE:
+            self._resize(place, place.footprint, weighed=False)  # as its kind is known by now
+            self._enter_order(place)
+            self._pump()
+
     def _enter_order(self, place: Place) -> None:
-        if place.state is State.ACTIVE and place.order_key is None:
-            place.order_key = (place.footprint, -place.seq)
-            self._by_size.add(place.order_key, place, place.private, place.growth)
+        place.order_key = (place.footprint, -place.seq)
+        self._by_size.add(place.order_key, place, place.private, place.growth)
 
     def _leave_order(self, place: Place) -> None:
         self._by_size.remove(_size_key(place))
@@ -442,7 +469,7 @@ class Admission:
             await waiter
         except BaseException:
             if waiter.done() and not _failed(waiter):
-                self.end_turn(place)
+                self.end_turn(place, counts=False)
             elif waiter in place.waiters:
                 place.waiters.remove(waiter)
                 if not place.waiters and place.state is State.ACTIVE:

@@ -252,7 +252,7 @@ class Agent:
         finally:
             if all(other.ended for other in self._contexts):
                 self._tools_since = self.desk.now()
-            self.desk.admission.end_turn(self._place)
+            self.desk.admission.end_turn(self._place, counts=counts)
 
 
 class Turn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import heapq
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -194,7 +195,7 @@ class WaitingQueue:
             tokens: Room for a private footprint. [KV tokens]
         """
         found = []
-        for kind in list(self._by_kind)[:PASSING_TRIES]:
+        for kind in itertools.islice(self._by_kind, PASSING_TRIES):
             first = _top(self._by_kind[kind])
             if first is not None and first is not head:
                 found.append(first)
@@ -207,6 +208,14 @@ class WaitingQueue:
             if place is not head:
                 found.append(place)
         return iter(sorted(found, key=_queue_key))
+
+    def reweigh(self, kind: Kind) -> None:
+        """Take note that agents of this kind weigh another amount than when they began to wait."""
+        for place in [place for place in self._sized if place.kind is kind]:
+            key = _queue_key(place)
+            self._sized.remove(key)
+            place.size_up()
+            self._sized.add(key, place, place.private, place.growth)
 
     def _sweep(self) -> None:
         self._unsized = [entry for entry in self._unsized if entry[1].queue_key is entry[0]]

@@ -1,0 +1,238 @@
+"""The rules of admission a second time, naively: plain lists, counted anew at every question.
+
+`Watched` is the real admission that holds each of its own decisions against these rules, and whose `check` counts
+everything over from the places themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from concur_agents.admission import Admission
+from concur_agents.place import Place, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from concur_agents.control.base import Budget
+    from concur_agents.kind import Kind, Totals
+
+ROUNDING = 1e-6
+"""Tokens by which running sums may differ from a sum made anew."""
+
+
+class Watched(Admission):
+    """An admission under suspicion. Attributes: places: all that ever asked for admission."""
+
+    def __init__(self, clock: Callable[[], float], totals: Totals, *, passing_limit_s: float) -> None:
+        super().__init__(clock, totals, passing_limit_s=passing_limit_s)
+        self.places: list[Place] = []
+        self._first_passed: dict[Place, float] = {}
+        self._handing_back = False
+        self._most = 0
+
+    async def acquire(self, place: Place) -> None:
+        self.places.append(place)
+        await super().acquire(place)
+
+    def resize(self, budget: Budget) -> None:
+        self._most = self.active
+        super().resize(budget)
+
+    # ------------------------------------------------------------------ every decision, as it is made
+
+    def _activate(self, place: Place) -> None:
+        if not (self._handing_back and self._closed):
+            assert self.fits(place), f"{place} was let in without room: {self}"
+        if not self._handing_back:
+            self._check_turn_of(place)
+        self._first_passed.pop(place, None)
+        super()._activate(place)
+
+    def _return_to_lender(self, lender: Place, *, handed_back: bool) -> None:
+        self._handing_back = True
+        super()._return_to_lender(lender, handed_back=handed_back)
+        self._handing_back = False
+
+    def _must_pause(self, place: Place) -> bool:
+        must = super()._must_pause(place)
+        if not self._at_a_rounding():
+            assert must == (place in self.victims()), f"{place} {'' if must else 'not '}paused: {self}"
+        return must
+
+    def _check_turn_of(self, place: Place) -> None:
+        head = self.queue()[0]
+        if place is head:
+            return
+        assert self._budget is not None
+        assert self._budget.tokens is not None, f"{place} passed {head} though only agents are counted"
+        assert not self.fits(head, slack=-ROUNDING), f"{place} passed {head}, which fits: {self}"
+        if not self.too_cold(head):
+            first = self._first_passed.setdefault(head, self._clock())
+            assert self._clock() - first < self._passing_limit_s or first == self._clock(), f"{head} is passed for ever"
+
+    # ------------------------------------------------------------------ the rules
+
+    def __repr__(self) -> str:
+        return f"{self._budget}, {self.active} active, {self.working_set} tokens, places {self.living()}"
+
+    def living(self) -> list[Place]:
+        return [place for place in self.places if place.seq and place.state is not State.FINISHED]
+
+    def those(self, state: State) -> list[Place]:
+        return [place for place in self.living() if place.state is state]
+
+    def queue(self) -> list[Place]:
+        waiting = [place for place in self.living() if place.state in {State.QUEUED, State.PAUSED}]
+        return sorted(waiting, key=lambda place: (-place.priority, place.state is State.QUEUED, place.seq))
+
+    def fits(self, place: Place, *, slack: float = ROUNDING) -> bool:
+        """Whether the admission line, or the promise that one is always active, lets this place in now."""
+        budget, active = self._budget, self.those(State.ACTIVE)
+        if budget is None or self._closed:
+            return False
+        if not active:
+            return True
+        if budget.agents is not None and len(active) + 1 > budget.agents:
+            return False
+        if budget.tokens is None:
+            return True
+        kind = place.kind
+        footprint = place.footprint if place.sized else kind.expected_tokens
+        private = footprint - min(footprint, kind.shared_prefix)
+        tokens = private + sum(other.private for other in active) + prefixes([*active, place])
+        growth = kind.growth.value + sum(other.growth for other in active)
+        return not self.too_cold(place) and tokens + budget.admit_turns * growth <= budget.tokens + slack
+
+    def too_cold(self, place: Place) -> bool:
+        """Whether this many of its kind are in their first turn that one more would be a rush on a guess."""
+        kind = place.kind
+        cold = [other for other in self.those(State.ACTIVE) if other.kind is kind and not other.warm]
+        return not place.sized and len(cold) >= 1 + kind.first_turns
+
+    def victims(self) -> set[Place]:
+        """Who is paused if it begins a turn: the smallest, the newest among equals, until under the line, never all."""
+        budget, left = self._budget, self.those(State.ACTIVE)
+        by_size = sorted((place for place in left if place.turned), key=lambda place: (place.footprint, -place.seq))
+        victims: set[Place] = set()
+        if budget is None or self._closed:
+            return victims
+        billed = prefixes(left)
+        for place in by_size:
+            last = len(left) == 1 or (place is by_size[-1] and place.running)
+            if last or not over(budget, left, billed):
+                break
+            left.remove(place)
+            victims.add(place)
+        return victims
+
+    def _at_a_rounding(self) -> bool:
+        """Whether a rounding error decides, so that either answer is right."""
+        budget = self._budget
+        if budget is None or budget.tokens is None:
+            return False
+        left = self.those(State.ACTIVE)
+        by_size = sorted((place for place in left if place.turned), key=lambda place: (place.footprint, -place.seq))
+        spare = budget.tokens - prefixes(left) - sum(weight(budget, place) for place in left)
+        for place in [None, *by_size]:
+            spare += weight(budget, place) if place is not None else 0
+            if abs(spare) < ROUNDING:
+                return True
+        return False
+
+    # ------------------------------------------------------------------ everything counted over
+
+    def check(self) -> None:
+        """What must hold between any two steps of the event loop."""
+        active = self.those(State.ACTIVE)
+        assert self.live == len(self.living())
+        assert self.active == len(active)
+        assert self.paused == len(self.those(State.PAUSED))
+        assert self.running == sum(place.running > 0 for place in self.living())
+        assert self.weighed == sum(place.weighed for place in active)
+        private = sum(place.private for place in active)
+        assert abs(self.working_set - private - prefixes(active)) < ROUNDING, self
+        assert abs(self._growth - sum(place.growth for place in active)) < ROUNDING
+        assert active or self.working_set == 0
+        self._check_kinds(active)
+        self._check_structures(active)
+        self._check_loans()
+        self._check_room()
+        view = self.view()
+        assert (view.active, view.paused, view.queued) == (self.active, self.paused, len(self.those(State.QUEUED)))
+        assert all(place.running >= 0 and place.borrowers >= 0 for place in self.living())
+
+    def _check_kinds(self, active: list[Place]) -> None:
+        for kind in {place.kind for place in self.places}:
+            assert kind.active == sum(place.kind is kind for place in active)
+            assert kind.cold == sum(place.kind is kind and not place.warm for place in active)
+
+    def _check_structures(self, active: list[Place]) -> None:
+        queue = self.queue()
+        assert list(self._queue) == queue
+        assert len(self._queue) == len(queue)
+        assert self._queue.head() is (queue[0] if queue else None)
+        sized = sum(place.private for place in queue if place.sized)
+        assert abs(self._queue._sized.before((math.inf,)).tokens - sized) < ROUNDING, "a size that is out of date"
+        assert list(self._by_size) == by_context(place for place in active if place.turned)
+        assert list(self._held) == by_context(place for place in active if place.waiters)
+        assert [waiting.name for waiting in self.waiting()] == [place.name for place in [*self._held, *queue]]
+        for place in self.places:
+            if place.state is State.FINISHED:
+                assert not place.waiters
+                assert place.queue_key is place.order_key is None
+
+    def _check_loans(self) -> None:
+        loans = Counter(place.lender for place in self.living() if place.lender is not None)
+        for place in self.living():
+            assert place.borrowers == loans[place]
+            if place.state is State.LENT:
+                assert place.borrowers
+                assert not place.waiters
+            if place.state is State.ACTIVE and place.borrowers:
+                assert place.running, f"{place} keeps a place that it has lent"
+
+    def _check_room(self) -> None:
+        budget = self._budget
+        if budget is None or self._closed:
+            return
+        for head in self.queue()[:1]:
+            assert not self.fits(head, slack=-ROUNDING), f"{head} waits while there is room: {self}"
+            assert self.active, "somebody waits and nobody is active"
+        if not self._at_a_rounding():
+            held = {place for place in self.those(State.ACTIVE) if place.waiters}
+            assert held <= self.victims(), f"a turn is held while there is room: {self}"
+        if budget.agents is not None and self.active > budget.agents:
+            assert self.active <= self._most, f"more places than the budget, and not since a shrink: {self}"
+        self._most = self.active
+
+    def check_empty(self) -> None:
+        """What must hold when everybody has gone."""
+        self.check()
+        assert (self.live, self.active, self.running, self.paused, self.weighed) == (0, 0, 0, 0, 0)
+        assert self.working_set == 0
+        assert len(self._queue) == len(self._held) == len(self._by_size) == 0
+        assert all(kind.active == kind.cold == 0 for kind in {place.kind for place in self.places})
+
+
+def prefixes(places: Iterable[Place]) -> float:
+    """The prefixes of these places, each kind's billed once."""
+    kinds: set[Kind] = {place.kind for place in places}
+    return sum(kind.shared_prefix for kind in kinds)
+
+
+def weight(budget: Budget, place: Place) -> float:
+    return place.private + budget.pause_turns * place.growth
+
+
+def over(budget: Budget, places: list[Place], billed: float) -> bool:
+    """Whether these are over the pause line. A prefix stays billed: it goes only with the last of its kind."""
+    if budget.agents is not None and len(places) > budget.agents:
+        return True
+    return budget.tokens is not None and billed + sum(weight(budget, place) for place in places) > budget.tokens
+
+
+def by_context(places: Iterable[Place]) -> list[Place]:
+    return sorted(places, key=lambda place: (place.footprint, -place.seq))

@@ -1,0 +1,107 @@
+"""Agents of a kind that has not told its size yet enter a token budget in doubling batches."""
+
+from __future__ import annotations
+
+from admission.stage import Stage
+
+
+def first_turn_done(stage, place, tokens):
+    place.kind.learn_first_turn(tokens, None)
+    stage.end(place, tokens)
+
+
+async def batch(stage):
+    """The places that are active, each with its first turn begun."""
+    cold = [place for place in stage.admission.living() if place.state.value == "active" and not place.warm]
+    for place in cold:
+        await stage.begin(place)
+    return cold
+
+
+async def test_the_batches_double_as_long_as_nobody_knows_the_size():
+    stage = Stage(tokens=1_000_000)
+    for n in range(100):
+        await stage.ask(f"{n}")
+
+    sizes = []
+    while cold := await batch(stage):
+        sizes.append(len(cold))
+        for place in cold:
+            first_turn_done(stage, place, 10)
+
+    assert sizes == [1, 2, 4, 8, 16, 32, 37]
+
+
+async def test_a_known_size_does_not_open_the_gate_at_once():
+    """What one agent tells is a guess for the others: they still come in batches."""
+    stage = Stage(tokens=1000)
+    for n in range(20):
+        await stage.ask(f"{n}")
+    (first,) = await batch(stage)
+
+    first_turn_done(stage, first, 10)
+
+    assert len(await batch(stage)) == 2
+
+
+async def test_without_a_token_budget_there_is_nothing_to_guess():
+    stage = Stage(agents=50)
+
+    for n in range(20):
+        await stage.enter(f"{n}")
+
+
+async def test_an_agent_that_told_its_size_enters_at_once():
+    stage = Stage(tokens=1000)
+    await stage.enter("cold")
+    await stage.waits("also cold")
+
+    await stage.enter("of known size", tokens=100)
+
+
+async def test_each_kind_starts_slowly_for_itself_and_does_not_hold_up_the_others():
+    stage = Stage(tokens=1000, passing_limit_s=0)
+    await stage.enter("a1", kind="a")
+    await stage.waits("a2", kind="a")
+
+    await stage.enter("b1", kind="b")
+    await stage.waits("b2", kind="b")
+
+    assert "first turns of kind 'a'" in stage.admission.waiting()[0].reason
+
+
+async def test_an_agent_that_leaves_before_its_first_turn_lets_the_next_one_in():
+    stage = Stage(tokens=1000)
+    first = await stage.enter("first")
+    await stage.waits("second")
+    await stage.waits("third")
+
+    stage.finish(first)
+
+    assert "second" in stage.active()
+
+
+async def test_a_turn_that_was_only_a_pause_point_tells_nothing():
+    stage = Stage(tokens=1000)
+    first = await stage.turning("first")
+    await stage.waits("second")
+
+    stage.admission.end_turn(first, counts=False)
+
+    assert stage.active() == ["first"]
+
+
+async def test_a_first_turn_that_was_cancelled_before_it_began_tells_nothing():
+    stage = Stage(agents=2)
+    first = await stage.enter("first", tokens=1)
+    big = await stage.turning("big", tokens=2, kind="other")
+    stage.resize(agents=1)
+    turn = await stage.try_begin(first)
+
+    stage.admission.finish(big)
+    turn.cancel()
+    await stage.waits("second")
+
+    assert first.running == 0
+    assert not first.warm
+    assert stage.kind("some").first_turns == 0
