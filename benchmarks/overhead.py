@@ -29,7 +29,7 @@ from concur_agents.kind import Kind, Totals
 from concur_agents.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
 PLACES = 64
 """Places that are held at once while the others wait: a usual hand-tuned cap."""
@@ -94,7 +94,7 @@ async def _pass_gate(agents: int) -> float:
 
 def admit_and_finish(sizes: list[int], rounds: int) -> None:
     """Admit and finish, as the number of waiting agents grows."""
-    rivals: dict[str, Callable[[int], Awaitable[float]]] = {
+    rivals: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {
         "asyncio.Semaphore": _pass_semaphore,
         "anyio.CapacityLimiter": _pass_limiter,
         "concur_agents, the bare place": _pass_admission,
@@ -108,7 +108,7 @@ def admit_and_finish(sizes: list[int], rounds: int) -> None:
         for _ in range(rounds):
             for name, rival in rivals.items():
                 gc.collect()
-                figures.setdefault((name, size), Spread()).figures.append(asyncio.run(rival(size)))  # type: ignore[arg-type]  a coroutine
+                figures.setdefault((name, size), Spread()).figures.append(asyncio.run(rival(size)))
     for name in rivals:
         table.add_row(name, *(str(figures[name, size]) for size in sizes))
     console.print(table)
@@ -163,43 +163,50 @@ async def _resize_and_turn(agents: int) -> tuple[float, float]:
     return resized, turned
 
 
+async def _nothing() -> None:
+    return None
+
+
+async def _gather_plain(agents: int) -> None:
+    await asyncio.gather(*(_nothing() for _ in range(agents)))
+
+
+async def _gather_gated(agents: int) -> None:
+    await ConcurGate(controller=f"fixed:{PLACES}").gather(*(_nothing() for _ in range(agents)))
+
+
+async def _gather_guarded(agents: int) -> None:
+    semaphore = asyncio.Semaphore(PLACES)
+
+    async def held() -> None:
+        async with semaphore:
+            await _nothing()
+
+    await asyncio.gather(*(held() for _ in range(agents)))
+
+
 def gathers(agents: int, rounds: int) -> None:
     """`gate.gather` against `asyncio.gather`, agents that do nothing."""
-
-    async def nothing() -> None:
-        return None
-
-    async def plain() -> None:
-        await asyncio.gather(*(nothing() for _ in range(agents)))
-
-    async def gated() -> None:
-        await ConcurGate(controller=f"fixed:{PLACES}").gather(*(nothing() for _ in range(agents)))
-
-    async def guarded() -> None:
-        semaphore = asyncio.Semaphore(PLACES)
-
-        async def held() -> None:
-            async with semaphore:
-                await nothing()
-
-        await asyncio.gather(*(held() for _ in range(agents)))
-
     table = Table(title=f"gather of {agents:,} agents that do nothing: median (min–max) of {rounds}")
     for column in ("", "ms", "peak memory, MB"):
         table.add_column(column, justify="right" if column else "left")
-    rivals = {"asyncio.gather": plain, "asyncio.gather + Semaphore": guarded, "gate.gather": gated}
+    rivals = {
+        "asyncio.gather": _gather_plain,
+        "asyncio.gather + Semaphore": _gather_guarded,
+        "gate.gather": _gather_gated,
+    }
     seconds = {name: Spread() for name in rivals}
     memory = dict.fromkeys(rivals, 0.0)
     for _ in range(rounds):
         for name, rival in rivals.items():
             gc.collect()
             start = time.perf_counter()
-            asyncio.run(rival())
+            asyncio.run(rival(agents))
             seconds[name].figures.append((time.perf_counter() - start) * 1e3)
     for name, rival in rivals.items():
         gc.collect()
         tracemalloc.start()
-        asyncio.run(rival())
+        asyncio.run(rival(agents))
         memory[name] = tracemalloc.get_traced_memory()[1] / 1e6
         tracemalloc.stop()
     for name in rivals:

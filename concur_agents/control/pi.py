@@ -161,7 +161,7 @@ def _load(pool: PoolView, engine: EngineView | None) -> _Load | None:
     if pool.weighed > 0 and tokens is not None and capacity is not None and capacity > 0:
         return _Load(_bounded(tokens / capacity), f"working set {tokens:,.0f} of {capacity:,.0f} tokens")
     if pool.turns > 0 and pool.running == 0:
-        # All are in tool waits: the gauge is stale, or 0 whatever the cache holds (vLLM counts idle cached blocks as free).
+        # All are in tool waits: the gauge is stale, or 0 whatever the cache holds (vLLM: idle blocks are free).
         return None
     usage = highest_usage(engine.engines)
     return None if usage is None else _Load(_bounded(usage), f"usage {usage:.2f}")

@@ -181,19 +181,22 @@ async def test_a_held_turn_of_an_agent_that_ends_is_told_so():
     assert stage.active() == ["big"]
 
 
-async def test_of_several_that_are_held_one_that_ends_leaves_the_others_held():
-    stage = Stage(agents=3)
-    small, middle, big = [await stage.turning(name, tokens=n) for n, name in enumerate(("small", "middle", "big"))]
+@pytest.mark.parametrize("gone", range(3))
+async def test_of_several_that_are_held_one_that_ends_leaves_the_others_held(gone):
+    stage = Stage(agents=5)
+    *small, big = [await stage.turning(f"{n}", tokens=n) for n in range(5)]
     stage.resize(agents=1)
-    for place in (small, middle):
+    for place in small:
         await stage.try_begin(place)
 
-    stage.finish(middle)
+    stage.finish(small[gone])
 
-    assert [waiting.name for waiting in stage.admission.waiting()] == ["small"]
-    stage.finish(big)
+    left = [place.name for place in small if place is not small[gone]]
+    assert [waiting.name for waiting in stage.admission.waiting()] == left
+    stage.resize()
     assert stage.admission.waiting() == []
-    assert small.running == 2
+    assert [place.running for place in small if place is not small[gone]] == [2, 2, 2]
+    assert big.running == 1
 
 
 async def test_a_paused_agent_without_a_turn_to_begin_still_wins_its_place_back():

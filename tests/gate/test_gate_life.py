@@ -295,7 +295,7 @@ def test_settings_come_from_the_environment_and_arguments_win(monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ConcurGate(), r"give its URL"),
+        (ConcurGate, r"give its URL"),
         (lambda: ConcurGate("localhost:8000"), r"http://localhost:8000"),
         (lambda: ConcurGate(controller="fixed:0"), r"fixed"),
         (lambda: ConcurGate(controller="adaptive"), r"aimd"),

@@ -262,9 +262,8 @@ def test_a_turn_around_other_turns_is_only_a_pause_point():
                         inner.report(prompt_tokens=10, completion_tokens=1)
             assert gate.stats().turns == 2
             assert gate.stats().running == 0
-        async with gate.turn() as outer:
-            async with gate.turn() as inner:
-                assert inner.agent is outer.agent
+        async with gate.turn() as outer, gate.turn() as inner:
+            assert inner.agent is outer.agent
         assert gate.stats().active == 0
 
     run(main())
@@ -312,7 +311,7 @@ def test_an_agent_context_is_for_one_run():
         context = ConcurGate(controller="none").agent()
         async with context:
             pass
-        with pytest.raises(RuntimeError, match="call gate.agent\\(\\) anew"):
+        with pytest.raises(RuntimeError, match=r"call gate\.agent\(\) anew"):
             async with context:
                 pass
 
@@ -321,7 +320,7 @@ def test_an_agent_context_is_for_one_run():
 
 @pytest.mark.parametrize("step", range(1, 30))
 def test_cancelled_at_any_step_an_agent_leaves_nothing_behind(step):
-    """One agent holds the place for a while; another waits, runs turns and a child, and is cancelled after so many steps."""
+    """Agents that hold, wait, run turns and a child; one of them is cancelled after so many steps."""
     gate = ConcurGate(controller=Tokens(1000))
 
     async def agent(size):

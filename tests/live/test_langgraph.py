@@ -61,9 +61,7 @@ async def test_a_batch_of_langgraph_agents_runs_two_at_a_time(vllm_server, model
         AsyncOpenAI(base_url=f"{vllm_server.url}/v1", api_key="EMPTY") as plain,
     ):
         client = gate.openai(plain)
-        llm = ChatOpenAI(
-            model=model, async_client=client.chat.completions, root_async_client=client, max_tokens=400
-        )
+        llm = ChatOpenAI(model=model, async_client=client.chat.completions, root_async_client=client, max_tokens=400)
         graph = gate.graph(build(llm, most_active, gate))
         question = {"messages": [HumanMessage("What is the weather like?")]}
         answers = await asyncio.gather(*(graph.ainvoke(question) for _ in range(AGENTS)))
