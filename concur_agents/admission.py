@@ -132,7 +132,7 @@ class Admission:
             GateClosed: If the gate is closed while it waits.
         """
         if place.state is State.FINISHED:
-            raise _finished(place)
+            raise finished(place.name)
         if self._closed and place.state is not State.ACTIVE:
             raise GateClosed(f"agent {place.name!r} has no place, and the gate is closed")
         if not place.turned:
@@ -200,7 +200,7 @@ class Admission:
         place.state = State.FINISHED
         for waiter in place.waiters:
             if not waiter.done():
-                waiter.set_exception(_finished(place))
+                waiter.set_exception(finished(place.name))
         place.waiters.clear()
         self.live -= 1
         if place.lender is not None:
@@ -518,8 +518,9 @@ def _failed(waiter: asyncio.Future[None]) -> bool:
     return waiter.cancelled() or (waiter.done() and waiter.exception() is not None)
 
 
-def _finished(place: Place) -> AgentFinished:
+def finished(name: str) -> AgentFinished:
+    """The error for a turn of an agent that is over."""
     return AgentFinished(
-        f"agent {place.name!r} is over and its place given back: begin its turns inside `async with gate.agent()`, "
+        f"agent {name!r} is over and its place given back: begin its turns inside `async with gate.agent()`, "
         "or await its background tasks before leaving it"
     )

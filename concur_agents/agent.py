@@ -8,6 +8,7 @@ import uuid
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+from .admission import finished
 from .errors import AdmissionTimeout
 from .place import Place, State
 
@@ -46,8 +47,8 @@ class Desk(Protocol):
     async def enter(self, place: Place) -> None:
         """Let a place be admitted."""
 
-    def leave(self, place: Place) -> None:
-        """Give a place back."""
+    def leave(self, place: Place, admission: Admission) -> None:
+        """Give a place back to the admission that it is of."""
 
 
 _CURRENT: ContextVar[Mapping[int, Agent] | None] = ContextVar("concur_agents_current", default=None)
@@ -97,6 +98,8 @@ class Agent:
         self.reusable_tokens = 0
         self.recomputed_tokens = 0
         self.desk = desk
+        # The one that let it in: the gate makes a new one when an event loop dies under its agents.
+        self._admission = desk.admission
         self._kind = kind
         self._place = place
         self._expected = place.footprint if parent is None else 0.0
@@ -148,15 +151,17 @@ class Agent:
             AgentFinished: If the agent is over.
             GateClosed: If the gate is closed while the agent is paused.
         """
+        if self._over:
+            raise finished(self.name)
         dissolve_outer(self._place)
         desk = self.desk
         asked = desk.now()
-        await desk.admission.begin_turn(self._place)
+        await self._admission.begin_turn(self._place)
         if desk.pacer is not None:
             try:
                 await desk.pacer.acquire()
             except BaseException:
-                desk.admission.end_turn(self._place)
+                self._admission.end_turn(self._place, counts=False)
                 raise
         if self._tools_since is not None:
             self.tool_wait_s += asked - self._tools_since
@@ -172,7 +177,7 @@ class Agent:
             return
         self._over = True
         if self.parent is None:
-            self.desk.leave(self._place)
+            self.desk.leave(self._place, self._admission)
         else:
             self._recharge(-self.footprint)
         self._contexts.clear()
@@ -222,7 +227,7 @@ class Agent:
             before = kind.shared_prefix
             kind.learn_first_turn(prompt, cached)
             if kind.shared_prefix != before:
-                self.desk.admission.shared_prefix_changed(kind, before)
+                self._admission.shared_prefix_changed(kind, before)
         if self._last is None:
             return
         last_prompt, last_output = self._last
@@ -243,7 +248,7 @@ class Agent:
 
     def _recharge(self, tokens: float, *, weighed: bool = False) -> None:
         place = self._place
-        self.desk.admission.resize_place(place, max(0.0, place.footprint + tokens), weighed=weighed)
+        self._admission.resize_place(place, max(0.0, place.footprint + tokens), weighed=weighed)
 
     def _end_turn(self, turn: Turn, usage: tuple[int, int, int | None] | None, *, counts: bool) -> None:
         try:
@@ -252,7 +257,7 @@ class Agent:
         finally:
             if all(other.ended for other in self._contexts):
                 self._tools_since = self.desk.now()
-            self.desk.admission.end_turn(self._place, counts=counts)
+            self._admission.end_turn(self._place, counts=counts)
 
 
 class Turn:

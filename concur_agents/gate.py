@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args, overload
@@ -125,8 +126,8 @@ class ConcurGate:
         Raises:
             ValueError: If an argument is out of range.
         """
-        if expected_tokens is not None and not expected_tokens >= 0:
-            raise ValueError(f"expected_tokens={expected_tokens} must be 0 or more")
+        if expected_tokens is not None and not 0 <= expected_tokens < math.inf:
+            raise ValueError(f"expected_tokens={expected_tokens} must be a number of tokens, 0 or more")
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout={timeout} must be 0 seconds or more, or None to wait without end")
         if nested not in get_args(Nested):
@@ -306,9 +307,9 @@ class ConcurGate:
             self._rest()
             raise
 
-    def leave(self, place: Place) -> None:
-        """Give a place back."""
-        self.admission.finish(place)
+    def leave(self, place: Place, admission: Admission) -> None:
+        """Give a place back to the admission that it is of."""
+        admission.finish(place)
         self.totals.finished += 1
         self._rest()
 

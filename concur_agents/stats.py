@@ -43,7 +43,7 @@ class GateStats:
         controller: Which controller decides.
         budget: What may be active; None before the first decision.
         active: Agents that hold a place.
-        running: Of those, agents with a turn in flight.
+        running: Agents with a turn in flight, active ones and ones whose place is lent meanwhile.
         paused: Agents that gave their place up and wait for another.
         queued: Agents that were never admitted yet.
         finished: Agents that are over, since the gate was made.

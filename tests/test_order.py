@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from concur_agents.order import Before, OrderedSums
 
-KEYS = st.tuples(st.integers(-2, 2), st.booleans(), st.integers(0, 20))
+KEYS = st.tuples(st.integers(-1, 1), st.booleans(), st.integers(0, 4))
 WEIGHTS = st.integers(0, 50)
 
 

@@ -44,6 +44,11 @@ class Budget:
             raise ValueError(
                 f"a reserve cannot be negative: pause_turns={self.pause_turns}, admit_turns={self.admit_turns}"
             )
+        if self.pause_turns > self.admit_turns:
+            raise ValueError(
+                f"who is admitted would be paused at once: admit_turns={self.admit_turns} must be at least "
+                f"pause_turns={self.pause_turns}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class PoolView:
 
     Attributes:
         active: Agents that hold a place (running or in a tool wait).
-        running: Active agents with a turn in flight.
+        running: Agents with a turn in flight, active ones and ones whose place is lent meanwhile.
         paused: Agents that gave their place up at a turn and wait for another.
         queued: Agents that were never admitted yet.
         weighed: Active agents that have reported tokens at least once.

@@ -30,12 +30,14 @@ SIZES = [50, 100, 200, 300, 500, 900, 2000]
 TOKENS = st.sampled_from(SIZES)
 AGENTS = [None, None, 1, 2, 3, 4, 8]
 LIMITS = [None, 100, 300, 600, 1000, 2000, 5000]
+RESERVES = [(0, 0), (0, 1), (0, 3), (1, 1), (1, 3), (2, 3)]
+"""Pauses and admissions, in turns."""
+
 BUDGETS = st.builds(
-    Budget,
-    agents=st.sampled_from(AGENTS),
-    tokens=st.sampled_from(LIMITS),
-    pause_turns=st.sampled_from([0, 1, 2]),
-    admit_turns=st.sampled_from([0, 1, 3]),
+    lambda agents, tokens, reserves: Budget(agents, tokens, *reserves),
+    st.sampled_from(AGENTS),
+    st.sampled_from(LIMITS),
+    st.sampled_from(RESERVES),
 )
 HAPPENINGS = ["1 s", "5 s", "20 s", "settle", "refuse", "close"]
 
@@ -265,7 +267,7 @@ class Walk:
         return self.one_of(None, *SIZES)
 
     def budget(self) -> Budget:
-        return Budget(self.one_of(*AGENTS), self.one_of(*LIMITS), self.one_of(0, 1, 2), self.one_of(0, 1, 3))
+        return Budget(self.one_of(*AGENTS), self.one_of(*LIMITS), *self.one_of(*RESERVES))
 
     def cancel_as_room_comes(self, which: int, ticks: int) -> None:
         self.machine.cancel_a_turn(which, 0)

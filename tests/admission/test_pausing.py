@@ -18,7 +18,7 @@ async def paused_of(sizes, *, pause_turns=0.0, growth=0.0, **shrunk):
     places = [await stage.turning(f"{n}", tokens=size) for n, size in enumerate(sizes)]
     for place in places:
         stage.end(place)
-    stage.resize(pause_turns=pause_turns, **shrunk)
+    stage.resize(pause_turns=pause_turns, admit_turns=pause_turns, **shrunk)
     await stage.waits("giant", priority=1, tokens=1e9)  # so that nobody resumes
     victims = stage.admission.victims()  # `Watched` holds each real decision against these
     for place in sorted(places, key=lambda place: place.footprint):

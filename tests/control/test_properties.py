@@ -127,8 +127,8 @@ class _Later:
         Budget,
         agents=st.none() | st.integers(1, 100),
         tokens=st.none() | st.floats(1, 1e6),
-        pause_turns=st.floats(0, 5),
-        admit_turns=st.floats(0, 5),
+        pause_turns=st.floats(0, 2),
+        admit_turns=st.floats(2, 5),
     ),
     story=st.lists(st.tuples(pools, numbers, steps_s), max_size=20),
 )

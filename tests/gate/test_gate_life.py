@@ -238,6 +238,23 @@ def test_a_loop_that_died_under_its_agents_does_not_hold_their_places_for_ever()
     run(work(gate))
 
 
+def test_an_agent_of_a_dead_loop_that_ends_late_takes_nothing_from_the_living():
+    gate = ConcurGate(controller="fixed:1")
+    dead = asyncio.new_event_loop()
+    task = dead.create_task(work(gate))
+    dead.run_until_complete(asyncio.sleep(0))
+    dead.close()
+
+    async def main():
+        async with gate.agent():
+            task.get_coro().close()
+            assert gate.stats().active == gate.admission.live == 1
+
+    run(main())
+    assert gate.stats().active == gate.admission.live == 0
+    task._log_destroy_pending = False
+
+
 def test_the_clock_goes_on_from_one_run_to_the_next(monkeypatch):
     server = Server(usage=0.1)
     gate = gate_on(server, monkeypatch)
@@ -304,7 +321,9 @@ def test_settings_come_from_the_environment_and_arguments_win(monkeypatch):
         (lambda: ConcurGate(controller="none", poll_interval_s=0), r"0\.25"),
         (lambda: Budget(agents=-1), r"give 1 or more"),
         (lambda: Budget(tokens=-1), r"more than 0"),
+        (lambda: Budget(tokens=9, pause_turns=2, admit_turns=1), r"paused at once"),
         (lambda: ConcurGate(controller="none").agent(expected_tokens=-1), r"0 or more"),
+        (lambda: ConcurGate(controller="none").agent(expected_tokens=float("inf")), r"0 or more"),
         (lambda: ConcurGate(controller="none").agent(timeout=-1), r"0 seconds or more"),
         (lambda: ConcurGate(controller="none").agent(nested="sibling"), r"'inherit' or 'new'"),
     ],

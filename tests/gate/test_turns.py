@@ -231,6 +231,19 @@ def test_a_background_task_that_outlives_its_agent_cannot_use_its_place(caplog):
     assert gate.stats().active == 0
 
 
+def test_an_agent_inside_an_agent_that_is_over_has_no_more_turns():
+    gate = ConcurGate(controller="fixed:1")
+
+    async def main():
+        async with gate.agent():
+            async with gate.agent() as child:
+                pass
+            with pytest.raises(AgentFinished):
+                await child.begin_turn()
+
+    run(main())
+
+
 def test_a_call_outside_any_agent_is_an_agent_of_one_turn_said_once(caplog):
     gate = ConcurGate(controller="fixed:1")
 
