@@ -275,8 +275,10 @@ def test_an_interrupt_before_the_first_run_is_done_prints_no_table(monkeypatch, 
 
 async def test_ctrl_c_prints_and_writes_the_runs_that_are_done(vllm, trace, tmp_path):
     out = tmp_path / "out.json"
+    hear = "signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-c", "from concur_agents.cli import main; main()"),
+        # A shell starts background jobs deaf to Ctrl-C, and so their children: also where a script runs this suite.
+        *(sys.executable, "-W", "error", "-c", f"import signal; {hear}; from concur_agents.cli import main; main()"),
         *("compare", str(trace), "--url", vllm.url, "--controllers", "none,fixed:2", "--json", str(out), *ARGUMENTS),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
