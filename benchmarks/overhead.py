@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 PLACES = 64
 """Places that are held at once while the others wait: a usual hand-tuned cap."""
 
-console = Console(width=110)
+console = Console(width=130)
 
 
 class Spread:
@@ -219,8 +219,10 @@ def small_parts() -> None:
     table = Table(title="the parts that run once a poll: median (min–max)")
     for column in ("", "figure"):
         table.add_column(column, justify="right" if column else "left")
-    for name, figure in {**control.measure(), **poll.measure()}.items():
-        table.add_row(name, str(figure))
+    for name, figure in control.measure().items():
+        table.add_row(f"decide, {name}", f"{figure:.2f} µs")
+    for name, figure in poll.measure().items():
+        table.add_row(f"read a page, {name.removesuffix(' ms')}", f"{figure:.2f} ms")
     console.print(table)
 
 
