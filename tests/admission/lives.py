@@ -101,8 +101,11 @@ class Suspensions:
         self.woken = woken
         self.counts: dict[str, int] = {}
 
+    async def __call__(self, coroutine: Coroutine[Any, Any, Any], site: str) -> Any:
+        return await self._drive(coroutine, site)
+
     @types.coroutine
-    def __call__(self, coroutine: Coroutine[Any, Any, Any], site: str) -> Generator[Any, Any, Any]:
+    def _drive(self, coroutine: Coroutine[Any, Any, Any], site: str) -> Generator[Any, Any, Any]:
         self.counts[site] = 0
         step: Callable[[], Any] = lambda: coroutine.send(None)  # noqa: E731
         while True:
