@@ -165,7 +165,6 @@ class Agent:
                 raise
         if self._tools_since is not None:
             self.tool_wait_s += asked - self._tools_since
-            self._kind.tool_wait.learn(asked - self._tools_since)
             self._tools_since = None
         turn = Turn(self)
         self._open_context(turn)
@@ -201,7 +200,7 @@ class Agent:
     def _close_context(self, turn: Turn, usage: tuple[int, int, int | None] | None) -> None:
         """Account for a turn that has ended, with its prompt, output and cached tokens if it told them."""
         self.turns += 1
-        totals, kind = self.desk.totals, self._kind
+        totals = self.desk.totals
         totals.turns += 1
         if usage is None:
             self._last = None
@@ -214,7 +213,6 @@ class Agent:
             self.prompt_tokens += prompt
             self.output_tokens += output
             self.cached_tokens += cached or 0
-            kind.output.learn(output)
             self._last = (prompt, output) if len(self._contexts) == 1 else None
             before = self._contexts.get(turn)
             if before is not None and not self.finished:

@@ -8,7 +8,7 @@ import logging
 import math
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args, overload
 
 from . import pool
 from .admission import Admission
@@ -22,7 +22,7 @@ from .pacing import make_pacer
 from .stats import Decision, GateStats
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from .control import Controller
     from .engines import EngineSnapshot
@@ -34,7 +34,8 @@ HISTORY = 1000
 """Decisions kept: at one a second, the last quarter of an hour."""
 
 T = TypeVar("T")
-F = TypeVar("F", bound="Callable[..., Any]")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class ConcurGate:
@@ -116,7 +117,7 @@ class ConcurGate:
 
         Args:
             name: For people; made up if not given.
-            kind: Agents of one kind share what is learned: first prompt, growth, output, shared prefix.
+            kind: Agents of one kind share what is learned: first prompt, growth, shared prefix.
             priority: Higher goes first.
             expected_tokens: Its context, if you know how large it will start. [tokens]
             timeout: Longest wait for its place. [s]
@@ -198,9 +199,15 @@ class ConcurGate:
         return wrap_graph(self, compiled, kind=kind)
 
     @overload
-    def node(self, fn: F) -> F: ...
+    def node(
+        self, fn: Callable[P, Awaitable[R]], *, kind: str | None = None
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
     @overload
-    def node(self, fn: None = None, *, kind: str | None = None) -> Callable[[F], F]: ...
+    def node(self, fn: Callable[P, R], *, kind: str | None = None) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def node(
+        self, fn: None = None, *, kind: str | None = None
+    ) -> Callable[[Callable[P, Any]], Callable[P, Coroutine[Any, Any, Any]]]: ...
     def node(self, fn: Any = None, *, kind: str | None = None) -> Any:
         """Make a LangGraph node a turn: `@gate.node` or `@gate.node(kind="critic")`."""
         from .integrations.langgraph import wrap_node  # noqa: PLC0415  an extra

@@ -30,9 +30,7 @@ class Kind:
         given_prefix: The shared prefix as the user gave it; None: to be learned. [tokens]
         first_prompt: Prompt of an agent's first turn. [tokens]
         growth: Tokens by which the prompt grows from one turn to the next. [tokens a turn]
-        output: Output of a turn. [tokens a turn]
         returned: Share of a turn's output that returns in the next prompt, as seen in the cache, 0 to 1.
-        tool_wait: Time between two turns. [s]
         first_turns: First turns that have ended, reported or not.
         learned_prefix: The smallest `cached_tokens` at a first turn after the kind's first; None: not seen yet.
         active: Places of this kind that are active.
@@ -43,9 +41,7 @@ class Kind:
     given_prefix: int | None = None
     first_prompt: Mean = field(default_factory=Mean)
     growth: Mean = field(default_factory=Mean)
-    output: Mean = field(default_factory=Mean)
     returned: Mean = field(default_factory=Mean)
-    tool_wait: Mean = field(default_factory=Mean)
     first_turns: int = 0
     learned_prefix: int | None = None
     active: int = 0

@@ -37,10 +37,13 @@ def test_a_gate_made_at_import_lets_agents_in_and_polls_only_while_one_is_there(
 
     async def main():
         assert pollers() == []
-        times = await gate.gather(*(work(gate) for _ in range(0)), *(asyncio.sleep(1, i) for i in range(5)))
+        agents = gate.gather(*(asyncio.sleep(1, i) for i in range(5)))
+        await asyncio.sleep(2.5)
+        assert len(pollers()) == 1
+        results = await agents
         await asyncio.sleep(0)
         assert pollers() == []
-        return times
+        return results
 
     assert run(main()) == [0, 1, 2, 3, 4]
 

@@ -35,7 +35,7 @@ async def batches(gate: ConcurGate) -> None:
     assert_type(len(results), int)
 
 
-def integrations(gate: ConcurGate, client: AsyncOpenAI, graph: CompiledStateGraph[State]) -> None:
+async def integrations(gate: ConcurGate, client: AsyncOpenAI, graph: CompiledStateGraph[State]) -> None:
     assert_type(gate.openai(client), "AsyncOpenAI")
     assert_type(gate.graph(graph), "CompiledStateGraph[State]")
 
@@ -46,6 +46,13 @@ def integrations(gate: ConcurGate, client: AsyncOpenAI, graph: CompiledStateGrap
     @gate.node(kind="critic")
     async def judge(state: State) -> State:
         return state
+
+    @gate.node
+    def in_a_thread(state: State) -> State:
+        return state
+
+    assert_type(await think({"answer": ""}), State)
+    assert_type(await in_a_thread({"answer": ""}), State)
 
 
 def what_it_says(gate: ConcurGate) -> None:
