@@ -29,3 +29,7 @@ class MetricsError(ConcurError):
 
 class MissingExtra(ConcurError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+class Deadlock(ConcurError, RuntimeError):
+    """In virtual time, every task waits for another one; the message names them."""

@@ -49,6 +49,8 @@ class ConcurGate:
         url: The server, such as `http://localhost:8000`.
         controller: What decides the budget: a `Controller`, or one of `none`, `fixed:N`, `aimd`, `pi`.
         config: Settings; further keyword arguments override single ones.
+        fetch_metrics: Gets the text of the server's metrics page, raising `MetricsError` if it cannot: for a page
+            behind a login of its own, or a server in this process. Over HTTP from `url` if not given.
         settings: Fields of `GateConfig`, such as `max_agents=64`.
 
     Raises:
@@ -61,6 +63,7 @@ class ConcurGate:
         *,
         controller: Controller | str | None = None,
         config: GateConfig | None = None,
+        fetch_metrics: Callable[[], Awaitable[str]] | None = None,
         **settings: Any,
     ) -> None:
         if url is not None:
@@ -70,6 +73,7 @@ class ConcurGate:
             controller = None
         given = config.model_dump(exclude_unset=True) if config is not None else {}
         self.config = GateConfig(**{**given, **settings})
+        self._fetch_metrics = fetch_metrics
         self.controller = controller or parse_controller(self.config.controller)
         self.totals = Totals()
         self.snapshot: EngineSnapshot | None = None
@@ -337,6 +341,7 @@ class ConcurGate:
             on_snapshot=self._on_snapshot,
             on_failure=self._on_failure,
             ours_in_flight=self._in_flight,
+            fetch=self._fetch_metrics,
         )
 
     def _in_flight(self) -> int:

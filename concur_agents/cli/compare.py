@@ -1,61 +1,81 @@
-"""`concur compare`: one workload under several controllers, side by side."""
+"""`concur compare`: workloads under several controllers, side by side."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path  # noqa: TC003  typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from concur_agents.cli.engine import FitOption, HardwareOption, chosen_profile, reaching
+from concur_agents.cli.live import live_server
 from concur_agents.cli.progress import make_reporter
 from concur_agents.cli.table import print_comparison
 from concur_agents.control import CONTROLLER_SPECS, parse_controller
 from concur_agents.engines import metrics_url
-from concur_agents.errors import ConcurError, MissingExtra
+from concur_agents.errors import ConcurError
 from concur_agents.replay.results import Comparison, EngineInfo, RunResult, with_speedups, write_json
 from concur_agents.replay.shape import Shape
 from concur_agents.replay.workload import Workload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from concur_agents.cli.progress import Reporter
+    from concur_agents.simulation.profile import EngineProfile
 
 INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
-_EXTRAS = {"openai", "langgraph", "langchain_core"}
 
 
 HELP = """\
-Replay agents on a live server under each controller in turn, and print what each was worth.
+Run agents under each controller in turn, and print what each was worth.
+
+Without --url the agents run on the embedded engine, a model of vLLM, in virtual time: no GPU, no server, minutes of
+serving in seconds. What it prints is simulated.
+
+\b
+  concur compare workload:swe --model qwen3-32b --hardware h100:2 \\
+      --controllers none,fixed:16,aimd,pi
+
+On your own server, with real requests:
 
 \b
   concur compare trace.jsonl.gz --url http://localhost:8000 \\
       --controllers none,fixed:16,aimd --json result.json
 
-Contexts too large for the server? A twentieth of all token counts and of all tool waits:
+Contexts too large for it? A twentieth of all token counts and of all tool waits:
 
 \b
   concur compare trace.jsonl.gz --url http://localhost:8000 \\
       --scale 0.05 --scale-tools 0.05
 
-Each agent is a LangGraph graph that calls the server through the OpenAI client, with exactly the token counts
-of the trace and filler for text; outputs are fed back as they come. A run starts when nothing runs or waits on
-the server, and finds nothing of the other runs in its cache. A tool wait that the trace does not know (null) is
-0 s; waits for people (human_seconds) are left out; sub-agents run as agents of their own.
+There each agent is a LangGraph graph that calls the server through the OpenAI client, with exactly the token counts
+of the workload and filler for text; outputs are fed back as they come. A run starts when nothing runs or waits on
+the server, and finds nothing of the other runs in its cache.
+
+A tool wait that a trace does not know (null) is 0 s; waits for people (human_seconds) are left out; sub-agents run
+as agents of their own, unless a step of their parent spawns them.
 
 An API key is read from OPENAI_API_KEY. Ctrl-C prints the runs that are done.
 """
 
 
 def compare(  # noqa: PLR0917  typer makes an option of each
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A trace: a .jsonl or .jsonl.gz file, one agent a line.")
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Traces (.jsonl or .jsonl.gz files, one agent a line) or generated agents, such as workload:swe; "
+            "`concur compare workload:` lists them.",
+        ),
     ],
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The vLLM server to replay on, such as http://localhost:8000. Required."),
+        typer.Option(metavar="URL", help="Replay on this vLLM server, such as http://localhost:8000."),
     ] = None,
     controllers: Annotated[
         str,
@@ -67,13 +87,17 @@ def compare(  # noqa: PLR0917  typer makes an option of each
         int | None,
         typer.Option(
             metavar="N",
-            help="Replay N agents, chosen by --seed, instead of all in their order. More than the trace has: some run "
+            help="Run N agents, chosen by --seed, instead of all in their order. More than a trace has: some run "
             "again, with other tokens.",
         ),
     ] = None,
     seed: Annotated[
         int, typer.Option(metavar="S", help="Chooses the agents and their tokens; the same in every run.")
     ] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(metavar="N", help="Run each controller with N seeds, from --seed on, and show the spread.", min=1),
+    ] = 1,
     scale: Annotated[
         float, typer.Option(metavar="F", help="Multiplies all token counts: prompts, outputs, shared prefixes.")
     ] = 1.0,
@@ -93,86 +117,128 @@ def compare(  # noqa: PLR0917  typer makes an option of each
     ] = None,
     model_name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The model to ask, instead of the first of the server's list."),
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="With --url the model to ask, instead of the first of its list; else the one to simulate "
+            "(qwen3-32b if not given).",
+        ),
     ] = None,
+    hardware: HardwareOption = None,
+    fit: FitOption = None,
     json: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write all figures there as JSON."),
     ] = None,
 ) -> None:
-    """Compare controllers on a live server; `HELP` is what people read of it."""
+    """Compare controllers; `HELP` is what people read of it."""
     outcome = _Outcome()
     code = 0
     try:
-        plan = _Plan(
-            workload=Workload.load(
-                source,
-                Shape(
-                    agents=agents,
-                    seed=seed,
-                    scale=scale,
-                    scale_output=scale_output,
-                    scale_tools=scale_tools,
-                    max_context=max_context,
-                ),
-            ),
-            controllers=_controllers(controllers),
-            url=_url(url),
-            model_name=model_name,
+        shape = Shape(
+            agents=agents,
+            seed=seed,
+            scale=scale,
+            scale_output=scale_output,
+            scale_tools=scale_tools,
+            max_context=max_context,
         )
+        specs = _controllers(controllers)
+        if url is not None:
+            _check_live(url, hardware=hardware, fit=fit)
         _check_folder(json)
-        with make_reporter(len(plan.controllers)) as reporter:
-            asyncio.run(_replay(plan, outcome, reporter))
+        shapes = [replace(shape, seed=seed + n) for n in range(seeds)]
+        plan = _Plan([[Workload.load(source, shape) for shape in shapes] for source in sources], specs)
+        with make_reporter(len(sources) * seeds * len(specs)) as reporter:
+            if url is not None:
+                asyncio.run(_run_live(plan, url, model_name, outcome, reporter))
+            else:
+                _run_simulated(plan, chosen_profile(model_name, hardware, fit), outcome, reporter)
     except KeyboardInterrupt:
-        _say(f"stopped; {len(outcome.runs)} of the runs are done")
+        _say(f"stopped; {sum(map(len, outcome.runs.values()))} of the runs are done")
         code = INTERRUPTED
     except (ConcurError, ValueError, OSError) as error:
         _say(f"error: {' '.join(str(error).split())}")
         code = 1
-    if outcome.runs and outcome.engine is not None:
-        workload = plan.workload.info(outcome.engine.capacity_tokens)
-        comparison = Comparison(engine=outcome.engine, workload=workload, runs=with_speedups(outcome.runs))
+    comparisons = outcome.comparisons()
+    for comparison in comparisons:
         print_comparison(comparison)
-        if json is not None and not _written(comparison, json):
-            code = code or 1
+    if comparisons and json is not None and not _written(comparisons, json):
+        code = code or 1
     raise typer.Exit(code)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    workload: Workload
+    """Every source's workload, one for each seed."""
+
+    workloads: list[list[Workload]]
     controllers: list[str]
-    url: str
-    model_name: str | None
+
+    @property
+    def longest(self) -> int:
+        """The longest prompt and output of any call. [tokens]"""
+        return max(workload.longest for seeded in self.workloads for workload in seeded)
+
+    def runs(self) -> Iterator[tuple[int, Workload, str]]:
+        for number, seeded in enumerate(self.workloads):
+            for workload in seeded:
+                for controller in self.controllers:
+                    yield number, workload, controller
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """What there is to show, however it ends."""
+    """What there is to show, however it ends: by source, what was run and what came of it."""
 
     engine: EngineInfo | None = None
-    runs: list[RunResult] = field(default_factory=list)
+    workloads: dict[int, Workload] = field(default_factory=dict)
+    runs: dict[int, list[RunResult]] = field(default_factory=dict)
+
+    def add(self, number: int, workload: Workload, run: RunResult) -> None:
+        self.workloads.setdefault(number, workload)
+        self.runs.setdefault(number, []).append(run)
+
+    def comparisons(self) -> list[Comparison]:
+        if self.engine is None:
+            return []
+        return [
+            Comparison(
+                engine=self.engine,
+                workload=self.workloads[number].info(self.engine.capacity_tokens),
+                runs=with_speedups(runs),
+            )
+            for number, runs in self.runs.items()
+        ]
 
 
-async def _replay(plan: _Plan, outcome: _Outcome, reporter: Reporter) -> None:
-    try:
-        from concur_agents.replay.runner import run_live  # noqa: PLC0415  an extra
-        from concur_agents.replay.server import open_server  # noqa: PLC0415  an extra
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRAS:
-            raise
-        raise MissingExtra(f"a replay needs {error.name}: pip install 'concur-agents[demo]'") from error
-    api_key = os.environ.get("OPENAI_API_KEY") or "EMPTY"
-    async with open_server(plan.url, model_name=plan.model_name, api_key=api_key) as server:
+def _run_simulated(plan: _Plan, profile: EngineProfile, outcome: _Outcome, reporter: Reporter) -> None:
+    from concur_agents.replay.simulated import engine_info, run_simulated  # noqa: PLC0415  slow to import
+
+    longest = plan.longest
+    if fitting := reaching(profile, longest):
+        reporter.note(
+            f"contexts reach {longest:,} tokens, past the {profile.max_model_len:,} that {profile.name} is configured "
+            "for: taken to be served with --max-model-len and rope scaling"
+        )
+        profile = fitting
+    outcome.engine = engine_info(profile)
+    _check_length(plan, outcome.engine)
+    for number, workload, controller in plan.runs():
+        outcome.add(number, workload, run_simulated(workload, controller, profile, on_progress=reporter.show))
+
+
+async def _run_live(plan: _Plan, url: str, model_name: str | None, outcome: _Outcome, reporter: Reporter) -> None:
+    async with live_server(url, model_name) as (server, run_live):
         outcome.engine = server.info
-        _check_length(plan.workload, server.info)
+        _check_length(plan, server.info)
         if not server.returns_ids:
             reporter.note(
                 "the server does not return token ids (return_token_ids): filler is fed back in place of "
                 "outputs, and the cache cannot reuse that part"
             )
-        for controller in plan.controllers:
-            outcome.runs.append(await run_live(plan.workload, controller, server, on_progress=reporter.show))
+        for number, workload, controller in plan.runs():
+            outcome.add(number, workload, await run_live(workload, controller, server, on_progress=reporter.show))
 
 
 def _controllers(given: str) -> list[str]:
@@ -184,14 +250,10 @@ def _controllers(given: str) -> list[str]:
     return specs
 
 
-def _url(given: str | None) -> str:
-    if given is None:
-        raise ValueError(
-            "give the server with --url, such as --url http://localhost:8000; a comparison in virtual time, without "
-            "a server, comes with the embedded engine in a later version"
-        )
-    metrics_url(given)
-    return given
+def _check_live(url: str, *, hardware: str | None, fit: str | None) -> None:
+    if hardware is not None or fit is not None:
+        raise ValueError("--hardware and --fit choose an engine to simulate; with --url a real server is asked")
+    metrics_url(url)
 
 
 def _check_folder(path: Path | None) -> None:
@@ -200,9 +262,9 @@ def _check_folder(path: Path | None) -> None:
         raise ValueError(f"--json {path}: no file can be written there")
 
 
-def _written(comparison: Comparison, path: Path) -> bool:
+def _written(comparisons: list[Comparison], path: Path) -> bool:
     try:
-        write_json(comparison, path)
+        write_json(comparisons, path)
     except OSError as error:
         _say(f"error: --json {path}: {error.strerror or error}; the table above is all there is")
         return False
@@ -210,12 +272,12 @@ def _written(comparison: Comparison, path: Path) -> bool:
     return True
 
 
-def _check_length(workload: Workload, engine: EngineInfo) -> None:
+def _check_length(plan: _Plan, engine: EngineInfo) -> None:
     limit = engine.max_model_len
-    if limit is not None and workload.longest > limit:
+    if limit is not None and plan.longest > limit:
         raise ValueError(
-            f"a call of this trace has {workload.longest:,} tokens of prompt and output, and {engine.model} takes "
-            f"{limit:,}: give --max-context {limit}, or a smaller --scale"
+            f"a call has {plan.longest:,} tokens of prompt and output, and {engine.model} takes {limit:,}: give "
+            f"--max-context {limit}, or a smaller --scale"
         )
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from langgraph.graph import END, START, StateGraph
 from openai import AsyncOpenAI
 
+from concur_agents.replay.recorder import Turn
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from langgraph.graph.state import CompiledStateGraph
 
@@ -39,21 +41,6 @@ class ReplayClient(AsyncOpenAI):
         return await super().request(*args, **kwargs)
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One finished call.
-
-    Attributes:
-        waited_s: Held at the gate, before the request. [s]
-        took_s: From request to end. [s]
-        output_tokens: Generated.
-    """
-
-    waited_s: float
-    took_s: float
-    output_tokens: int
-
-
 @dataclass(slots=True)
 class Replay:
     """One agent's run.
@@ -62,12 +49,14 @@ class Replay:
         conversation: Makes its prompts.
         on_turn: Called at the end of every call.
         since: When it asked for its first place, on the loop's clock. [s]
+        spawn: Runs the agents of these names to their ends.
         waits: Its waits at the gate, one a call. [s]
     """
 
     conversation: Conversation
     on_turn: Callable[[Turn], None]
     since: float
+    spawn: Callable[[tuple[str, ...]], Awaitable[None]]
     waits: list[float] = field(default_factory=list)
 
 
@@ -135,7 +124,12 @@ def build_graph(client: AsyncOpenAI, model: str, cache_salt: str) -> CompiledSta
         return {"step": state["step"] + 1}
 
     async def wait_for_tool(state: AgentState) -> dict[str, int]:
-        await asyncio.sleep(state["replay"].conversation.agent.steps[state["step"] - 1].tool_seconds or 0.0)
+        replay = state["replay"]
+        step = replay.conversation.agent.steps[state["step"] - 1]
+        if step.spawns:
+            await replay.spawn(step.spawns)
+        else:
+            await asyncio.sleep(step.tool_seconds or 0.0)
         return {}
 
     def more(state: AgentState) -> str:

@@ -20,6 +20,8 @@ class Progress:
         active: Agents with a place.
         paused: Agents that gave theirs up.
         queued: Agents that never had one yet.
+        working_set_tokens: KV tokens of the active agents, as the gate knows them.
+        capacity_tokens: KV tokens that the server holds; None if unknown.
         hit_rate: Of the last moments; None without evidence.
         output_tokens_per_s: Since the run began.
     """
@@ -34,5 +36,7 @@ class Progress:
     active: int
     paused: int
     queued: int
+    working_set_tokens: float
+    capacity_tokens: float | None
     hit_rate: float | None
     output_tokens_per_s: float

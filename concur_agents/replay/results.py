@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,8 +17,9 @@ class EngineInfo(BaseModel):
     """The server of a comparison; None where it does not say.
 
     Attributes:
-        url: Its address, without a password.
+        url: Its address, without a password; None of the embedded engine.
         model: The model that was asked.
+        simulated: Of the embedded engine, what it models; None of a live server.
         version: The server's own version.
         capacity_tokens: KV tokens that fit, over all its engines.
         block_size: Tokens a block of its prefix cache.
@@ -26,8 +28,9 @@ class EngineInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    url: str
+    url: str | None
     model: str
+    simulated: str | None = None
     version: str | None = None
     capacity_tokens: int | None = None
     block_size: int | None = None
@@ -68,6 +71,32 @@ class WorkloadInfo(BaseModel):
     max_context: int | None
 
 
+class Moment(BaseModel):
+    """The gate at one moment of a run; None where the server does not say.
+
+    Attributes:
+        time_s: Since the run began. [s]
+        active: Agents with a place.
+        paused: Agents that gave theirs up.
+        queued: Agents that never had one yet.
+        working_set_tokens: KV tokens of the active agents, as the gate knows them.
+        kv_usage: Share of the KV cache held by requests in flight, 0 to 1.
+        hit_rate: Prefix-cache hits over queries of the last moments.
+        output_tokens: Generated in the turns finished so far.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    time_s: float
+    active: int
+    paused: int
+    queued: int
+    working_set_tokens: float
+    kv_usage: float | None
+    hit_rate: float | None
+    output_tokens: int
+
+
 class RunResult(BaseModel):
     """One run of the workload under one controller; None where the server does not say.
 
@@ -88,9 +117,11 @@ class RunResult(BaseModel):
         p99_time_per_output_token_s: The 99th percentile of the same. [s]
         max_wait_s: The longest single wait of an agent at the gate. [s]
         speedup_vs_none: Output tokens a second over those of the run of `none`; None without that run.
+        seed: Chose the agents and their tokens.
         turns: Finished turns.
         failed_agents: Agents that ended with an error, whose remaining turns were not run.
         first_error: What the first of them said.
+        timeline: Moments of the run, evenly apart.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -110,9 +141,11 @@ class RunResult(BaseModel):
     p99_time_per_output_token_s: float
     max_wait_s: float
     speedup_vs_none: float | None = None
+    seed: int = 0
     turns: int
     failed_agents: int = 0
     first_error: str | None = None
+    timeline: tuple[Moment, ...] = ()
 
 
 class Comparison(BaseModel):
@@ -126,12 +159,13 @@ class Comparison(BaseModel):
 
 
 def with_speedups(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
-    """The runs, each with its `speedup_vs_none`; None throughout if `none` is not among them."""
-    none = next((run for run in runs if run.controller == "none"), None)
-    if none is None or none.output_tokens_per_s <= 0:
-        return tuple(runs)
+    """The runs, each with its `speedup_vs_none` by the run of `none` with its seed; None where there is none."""
+    none = {run.seed: run.output_tokens_per_s for run in runs if run.controller == "none" and run.output_tokens_per_s}
     return tuple(
-        run.model_copy(update={"speedup_vs_none": run.output_tokens_per_s / none.output_tokens_per_s}) for run in runs
+        run.model_copy(update={"speedup_vs_none": run.output_tokens_per_s / none[run.seed]})
+        if run.seed in none
+        else run
+        for run in runs
     )
 
 
@@ -149,15 +183,19 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
-def write_json(comparison: Comparison, path: Path) -> None:
-    """Write the comparison, whole or not at all: a crash leaves the file as it was.
+def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Write what was measured, whole or not at all: a crash leaves the file as it was.
+
+    One comparison is written as an object, several as an array of them.
 
     Raises:
         OSError: If the folder cannot be written.
     """
+    written: Any = [comparison.model_dump(mode="json") for comparison in comparisons]
+    text = json.dumps(written[0] if len(written) == 1 else written, indent=2, ensure_ascii=False)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        unfinished.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        unfinished.write_text(text + "\n", encoding="utf-8")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

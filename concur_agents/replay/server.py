@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import openai
 
-from concur_agents.engines import EngineReading, metrics_url, read_vllm
+from concur_agents.engines import metrics_url, read_vllm
 from concur_agents.engines.page import HttpPage, shown_url
 from concur_agents.errors import ConcurError, MetricsError
 from concur_agents.replay.agent import ReplayClient
@@ -17,7 +16,9 @@ from concur_agents.replay.prompt import IDS
 from concur_agents.replay.results import EngineInfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from concur_agents.engines import EngineReading
 
 # A thrashing server can take very long for a turn; one that takes this long has hung. [s]
 TURN_LIMIT_S = 3600.0
@@ -30,34 +31,6 @@ class ReplayError(ConcurError):
     """A replay cannot start or go on; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What a server has counted since its start, over all its engines; None where it does not say. [tokens]"""
-
-    queries: float | None
-    hits: float | None
-    prompt_tokens: float | None
-    computed_prompt_tokens: float | None
-    preemptions: float | None
-
-    @classmethod
-    def between(cls, before: Iterable[EngineReading], after: Iterable[EngineReading]) -> Self:
-        """The counts between two readings; None also where an engine restarted meanwhile."""
-        earlier = {reading.engine: reading for reading in before}
-        pairs = [(earlier.get(reading.engine, EngineReading()), reading) for reading in after]
-        return cls(**{field.name: _sum_of_deltas(pairs, field.name) for field in fields(cls)})
-
-
-def _sum_of_deltas(pairs: list[tuple[EngineReading, EngineReading]], name: str) -> float | None:
-    total = 0.0
-    for before, after in pairs:
-        start, end = getattr(before, name), getattr(after, name)
-        if start is None or end is None or end < start:
-            return None
-        total += end - start
-    return total
-
-
 class LiveServer:
     """A server that answers and has the model; `open_server` makes one.
 
@@ -65,13 +38,17 @@ class LiveServer:
         info: What it says of itself.
         url: Its address as given, with what may be secret in it.
         client: Calls it.
+        fetch_metrics: Gets its metrics page, if that is not to be had over HTTP.
         returns_ids: Whether completions tell the ids of their tokens. If not, the fed-back outputs are filler, and
             the cache cannot reuse them.
     """
 
-    def __init__(self, url: str, client: ReplayClient) -> None:
+    def __init__(
+        self, url: str, client: ReplayClient, *, fetch_metrics: Callable[[], Awaitable[str]] | None = None
+    ) -> None:
         self.url = url
         self.client = client
+        self.fetch_metrics = fetch_metrics
         self.info = EngineInfo(url=shown_url(url), model="")
         self.returns_ids = False
         self._page = HttpPage(url)
@@ -85,7 +62,7 @@ class LiveServer:
         shown = shown_url(metrics_url(self.url))
         try:
             async with asyncio.timeout(PAGE_LIMIT_S):
-                return read_vllm(await self._page())
+                return read_vllm(await (self.fetch_metrics or self._page)())
         except TimeoutError:
             raise MetricsError(f"cannot read {shown}: no whole page came within {PAGE_LIMIT_S:g} s") from None
         except MetricsError as error:

@@ -6,10 +6,13 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from concur_agents.replay.family import families, renamed, without
 from concur_agents.replay.trace import AgentTrace, TraceError, TraceStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from concur_agents.replay.family import Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +20,16 @@ class Shape:
     """How a trace is changed before it is replayed.
 
     Attributes:
-        agents: How many agents; None: as many as there are. More than there are: the trace is gone
-            through again, the repeated agents named `…#2`, `…#3`.
+        agents: How many agents, those that others spawn not counted: they come with them; None: as many as
+            there are. More than there are: the trace is gone through again, the repeated agents named `…#2`, `…#3`.
         seed: Chooses the agents, without replacement, and their order. Without `agents` the order is that
             of the trace.
         scale: Multiplies all token counts.
         scale_output: Multiplies the outputs, on top of `scale`; contexts shrink or grow with what they
             keep of them.
-        scale_tools: Multiplies the tool waits.
-        max_context: An agent ends before the first call whose prompt and output would pass this. [tokens,
-            after scaling]
+        scale_tools: Multiplies the tool waits, and the times at which agents start.
+        max_context: An agent ends before the first call whose prompt and output would pass this, and what
+            it would have spawned from its new last call on does not run. [tokens, after scaling]
 
     Raises:
         ValueError: If a number is out of range.
@@ -53,16 +56,18 @@ class Shape:
         """Scale, then cut at `max_context`, then choose among the agents that have a call left.
 
         Raises:
-            TraceError: If no agent has a call left.
+            TraceError: If no agent has a call left, or agents do not agree on who spawns whom.
         """
-        shaped = [scale_agent(agent, self.scale, output=self.scale_output, tools=self.scale_tools) for agent in agents]
+        scaled = [scale_agent(agent, self.scale, output=self.scale_output, tools=self.scale_tools) for agent in agents]
+        shaped = families(scaled)
         if self.max_context is not None:
-            shaped = [cut for agent in shaped if (cut := cut_agent(agent, self.max_context)) is not None]
+            shaped = [cut for family in shaped if (cut := cut_family(family, self.max_context)) is not None]
         if not shaped:
             raise TraceError(
                 f"no agent has a first call within {self.max_context} tokens: raise --max-context, or lower --scale"
             )
-        return shaped if self.agents is None else sample(shaped, self.agents, self.seed)
+        together = [agent for family in shaped for agent in family]
+        return together if self.agents is None else sample(together, self.agents, self.seed)
 
 
 def scale_agent(agent: AgentTrace, factor: float, *, output: float = 1.0, tools: float = 1.0) -> AgentTrace:
@@ -76,7 +81,7 @@ def scale_agent(agent: AgentTrace, factor: float, *, output: float = 1.0, tools:
         agent: The agent.
         factor: Multiplies all token counts.
         output: Multiplies the outputs, on top of `factor`.
-        tools: Multiplies the tool waits.
+        tools: Multiplies the tool waits and the start.
     """
     steps: list[TraceStep] = []
     before: TraceStep | None = None
@@ -107,6 +112,7 @@ def scale_agent(agent: AgentTrace, factor: float, *, output: float = 1.0, tools:
         update={
             "steps": tuple(steps),
             "shared_prefix_tokens": round(factor * agent.shared_prefix_tokens),
+            "start_seconds": tools * agent.start_seconds,
         }
     )
 
@@ -118,26 +124,43 @@ def _share(part: int, whole: int) -> float:
 def cut_agent(agent: AgentTrace, max_context: int) -> AgentTrace | None:
     """An agent that ends before the first call whose prompt and output pass `max_context` tokens.
 
-    None if that is its first call.
+    None if that is its first call. Its last call spawns nobody: nothing would await them.
     """
     for index, step in enumerate(agent.steps):
         if step.context_tokens + step.output_tokens > max_context:
-            return agent.model_copy(update={"steps": agent.steps[:index]}) if index else None
+            if not index:
+                return None
+            last = agent.steps[index - 1].model_copy(update={"spawns": ()})
+            return agent.model_copy(update={"steps": (*agent.steps[: index - 1], last)})
     return agent
 
 
+def cut_family(family: Family, max_context: int) -> Family | None:
+    """A family of which every agent is cut; those whose first call is too long, or never spawned, are left out.
+
+    None if the first of the family, whom nobody spawns, has no call left.
+    """
+    cut = [cut_agent(agent, max_context) for agent in family]
+    if cut[0] is None:
+        return None
+    gone = {agent.agent_id for agent, left in zip(family, cut, strict=True) if left is None}
+    return without(tuple(agent for agent in cut if agent is not None), gone)
+
+
 def sample(agents: Sequence[AgentTrace], count: int, seed: int) -> list[AgentTrace]:
-    """`count` agents, seeded, without replacement; beyond all of them, all of them again.
+    """`count` agents and those they spawn, seeded, without replacement; beyond all of them, all of them again.
 
     A repeated agent has the same counts under another name (`…#2`), so a replay gives it other tokens.
+
+    Raises:
+        TraceError: If agents do not agree on who spawns whom.
     """
     rng = random.Random(seed)  # noqa: S311  a load, not a secret
-    chosen: list[AgentTrace] = []
+    there = families(agents)
+    chosen: list[Family] = []
     cycle = 1
     while len(chosen) < count:
-        part = rng.sample(agents, min(count - len(chosen), len(agents)))
-        if cycle > 1:
-            part = [agent.model_copy(update={"agent_id": f"{agent.agent_id}#{cycle}"}) for agent in part]
-        chosen += part
+        part = rng.sample(there, min(count - len(chosen), len(there)))
+        chosen += part if cycle == 1 else [renamed(family, f"#{cycle}") for family in part]
         cycle += 1
-    return chosen
+    return [agent for family in chosen for agent in family]

@@ -32,6 +32,9 @@ class TraceStep(BaseModel):
         tool_seconds: The wait between this call and the next; None: not recorded. [s]
         reset: Whether the context was cut or rewritten here, so that little of it is kept.
         human_seconds: A person was awaited, too. A replay does not wait for people. [s]
+        spawns: The names of the agents that run after this call and in place of its tool wait: all start
+            when the call has ended, as agents nested in this one, and the next call is made when all have
+            ended. `tool_seconds` is then not waited: at best it records how long they took.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +45,7 @@ class TraceStep(BaseModel):
     tool_seconds: Seconds | None = None
     reset: bool = False
     human_seconds: Seconds | None = None
+    spawns: tuple[str, ...] = ()
 
     @property
     def kept_tokens(self) -> int:
@@ -64,10 +68,13 @@ class AgentTrace(BaseModel):
         agent_id: Its name in the trace.
         steps: Its calls, at least one.
         source: Where the trace comes from.
-        parent: The agent that started it, if any. A replay runs it as an agent of its own.
+        parent: The agent that started it, if any. A replay runs it as an agent of its own, unless a step of
+            the parent names it in `spawns`.
         prefix_group: Agents of one group open with the same tokens (system prompt, tool definitions).
         shared_prefix_tokens: How many. [tokens]
-        tokens: How the counts were had: "exact", "estimated", or more words.
+        tokens: How the counts were had: "exact", "estimated", "generated", or more words.
+        start_seconds: When it asks for its place, from the start of the run; for an agent that another
+            spawns, from the end of the call that spawns it. [s]
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,6 +86,13 @@ class AgentTrace(BaseModel):
     prefix_group: str = ""
     shared_prefix_tokens: Tokens = 0
     tokens: str = "exact"
+    start_seconds: Seconds = 0.0
+
+    @model_validator(mode="after")
+    def _what_is_spawned_is_awaited(self) -> Self:
+        if self.steps[-1].spawns:
+            raise ValueError(f"the last step spawns {self.steps[-1].spawns[0]}: give it a step after that, to await it")
+        return self
 
 
 def read_traces(path: str | Path) -> list[AgentTrace]:

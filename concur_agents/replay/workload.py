@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concur_agents.replay.family import families
+from concur_agents.replay.generated import generate
 from concur_agents.replay.results import WorkloadInfo
-from concur_agents.replay.trace import TraceError, read_traces
+from concur_agents.replay.shape import sample
+from concur_agents.replay.trace import read_traces
 
 if TYPE_CHECKING:
     from concur_agents.replay.shape import Shape
     from concur_agents.replay.trace import AgentTrace
+
+_GENERATED = "workload:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,8 @@ class Workload:
     Attributes:
         source: Where they come from, as shown to people.
         shape: How the trace was changed.
-        agents: The agents, in the order in which they ask for a place; at least one.
+        agents: The agents, at least one, in the order in which those that start at the same time ask for a
+            place. Those that others spawn come after the agent that spawns them, and wait for it.
     """
 
     source: str
@@ -30,21 +36,34 @@ class Workload:
 
     @classmethod
     def load(cls, source: str, shape: Shape) -> Workload:
-        """Read and shape a trace file.
+        """Read or generate agents, and shape them.
+
+        Args:
+            source: A trace file, or `workload:NAME` for one of `concur_agents.replay.generated.WORKLOADS`. Of
+                these, `shape` says how many agents are made and from which seed; they stay in their order.
+            shape: How the agents are changed.
 
         Raises:
-            TraceError: If it cannot be read, a line of it is wrong, or nothing of it is left.
+            TraceError: If a file cannot be read, a line of it is wrong, there is no such workload, or nothing
+                is left of the agents.
         """
-        if source.startswith("workload:"):
-            raise TraceError(
-                f"{source}: generated workloads come with a later version; give a .jsonl or .jsonl.gz trace"
-            )
-        return cls(Path(source).name, shape, tuple(shape.apply(read_traces(source))))
+        if not source.startswith(_GENERATED):
+            return cls(Path(source).name, shape, tuple(shape.apply(read_traces(source))))
+        made = generate(source.removeprefix(_GENERATED), shape.agents, shape.seed)
+        agents = replace(shape, agents=None).apply(made)
+        if shape.agents is not None and len(families(agents)) < shape.agents:
+            agents = sample(agents, shape.agents, shape.seed)
+        return cls(source, shape, tuple(agents))
 
     @property
     def turns(self) -> int:
         """The calls of all agents."""
         return sum(len(agent.steps) for agent in self.agents)
+
+    @property
+    def roots(self) -> tuple[AgentTrace, ...]:
+        """The agents that nobody spawns."""
+        return tuple(family[0] for family in families(self.agents))
 
     @property
     def longest(self) -> int:

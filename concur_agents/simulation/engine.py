@@ -109,6 +109,16 @@ class Engine:
         self._taken = 0
 
     @property
+    def blocks(self) -> int:
+        """KV blocks, the one never used included: vLLM's `num_gpu_blocks`."""
+        return self._cache.blocks + 1
+
+    @property
+    def block_size(self) -> int:
+        """Tokens a block."""
+        return self._cache.block_size
+
+    @property
     def capacity_tokens(self) -> int:
         """What vLLM calls `kv_cache_size_tokens` (v1/core/kv_cache_utils.py `get_kv_cache_capacity`). [tokens]"""
         size = self._cache.block_size
@@ -124,7 +134,15 @@ class Engine:
         """Cached blocks whose content was given up since the start."""
         return self._cache.evicted
 
-    def submit(self, now: float, prompt: Prompt, max_output_tokens: int, *, output_id: Hashable = None) -> Request:
+    def submit(
+        self,
+        now: float,
+        prompt: Prompt,
+        max_output_tokens: int,
+        *,
+        output_id: Hashable = None,
+        content: Prompt | None = None,
+    ) -> Request:
         """Send a request; the engine looks at it between two steps.
 
         Args:
@@ -132,6 +150,8 @@ class Engine:
             prompt: What is asked.
             max_output_tokens: Length of the answer. [tokens]
             output_id: Content id of the answer; by default one that is like no other.
+            content: Prompt and whole answer as one, for who knows the answer beforehand and names content otherwise
+                than by `output_id`: in blocks of token ids, for one.
 
         Returns:
             The request; its events carry it.
@@ -139,7 +159,7 @@ class Engine:
         Raises:
             RequestRefused: The prompt is empty, no output is asked, or both together are longer than the model allows
                 (renderers/params.py `TokenizeParams`, v1/engine/input_processor.py `_validate_prompt_len`).
-            ValueError: Time goes backwards.
+            ValueError: Time goes backwards, or `content` is not as long as prompt and answer together.
         """
         if not prompt.tokens:
             raise RequestRefused("The prompt is empty: it needs a token.")
@@ -150,8 +170,13 @@ class Engine:
                 f"This model's maximum context length is {self.max_model_len} tokens, but {max_output_tokens} output "
                 f"tokens were asked for after a prompt of {prompt.tokens}: shorten one of them."
             )
+        if content is not None and content.tokens != prompt.tokens + max_output_tokens:
+            raise ValueError(
+                f"the content has {content.tokens} tokens; prompt and answer together have "
+                f"{prompt.tokens + max_output_tokens}"
+            )
         self._run(now, start_now=False)
-        request = Request(now, prompt, max_output_tokens, object() if output_id is None else output_id)
+        request = Request(now, prompt, max_output_tokens, object() if output_id is None else output_id, content)
         self._arrivals.append(request)
         if not self._scheduler.waiting:  # else the head of the queue is stuck, and nobody passes it
             self._replan(self._lag)

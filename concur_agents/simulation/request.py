@@ -82,7 +82,14 @@ class Request:
         "unreported",
     )
 
-    def __init__(self, arrived: float, prompt: Prompt, max_output_tokens: int, output_id: Hashable) -> None:
+    def __init__(
+        self,
+        arrived: float,
+        prompt: Prompt,
+        max_output_tokens: int,
+        output_id: Hashable,
+        content: Prompt | None = None,
+    ) -> None:
         self.prompt = prompt
         self.output_id = output_id
         self.max_output_tokens = max_output_tokens
@@ -91,7 +98,7 @@ class Request:
         self.preemptions = 0
         self.arrived = arrived
         self.queued = self.scheduled = self.first_token = self.finished = nan
-        self.content = prompt.then((output_id, max_output_tokens))
+        self.content = prompt.then((output_id, max_output_tokens)) if content is None else content
         self.computed = self.generated = 0
         self.joined = self.last_step = self.order = self.unreported = 0
         self.holding = Holding()

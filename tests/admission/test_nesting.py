@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from admission.lives import turn, watch, watched_gate
 from admission.stage import Stage, ended
-from virtual_time import run
+
+from concur_agents.simulation.virtual_time import run
 
 
 async def test_a_parent_lends_its_place_at_once_and_has_it_back_when_the_child_is_over():

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 from admission.lives import watch, watched_gate
-from virtual_time import run
 
 from concur_agents import AdmissionTimeout
+from concur_agents.simulation.virtual_time import run
 
 
 async def holds(gate, seconds):

@@ -95,7 +95,7 @@ async def test_progress_goes_to_stderr_in_plain_lines(vllm, trace):
 async def test_options_shape_the_workload(vllm, trace):
     result = await concur(
         *("compare", trace, "--url", vllm.url, "--controllers", "none", "--agents", 5, "--seed", 9),
-        *("--scale", 0.1, "--scale-output", 0.5, "--scale-tools", 0, "--max-context", 75, "--model-name", "tiny"),
+        *("--scale", 0.1, "--scale-output", 0.5, "--scale-tools", 0, "--max-context", 75, "--model", "tiny"),
     )
 
     assert result.exit_code == 0, result.output
@@ -186,10 +186,14 @@ async def test_contexts_too_long_for_the_model_are_told_before_any_run(vllm, tra
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "give the server with --url"),
+        (["--hardware", "h100:x"], "h100:x"),
+        (["--model", "gpt-2"], "gpt-2"),
+        (["--fit", "there-is-none.json"], "there-is-none.json: cannot be read"),
+        (["--fit", "f.json", "--model", "qwen3-8b"], "leave --model and --hardware out, or --fit"),
+        (["--url", "{url}", "--hardware", "h100"], "with --url a real server is asked"),
         (["--url", "localhost:8000"], "is no http or https address"),
         (["--url", "http://127.0.0.1:1"], "nothing answers at http://127.0.0.1:1"),
-        (["--url", "{url}", "--model-name", "big"], "has no model 'big': it has tiny"),
+        (["--url", "{url}", "--model", "big"], "has no model 'big': it has tiny"),
         (["--url", "{url}", "--controllers", "none,fixed:0"], "write fixed:N with N agents, 1 or more"),
         (["--url", "{url}", "--controllers", "magic"], "no controller is called 'magic'"),
         (["--url", "{url}", "--controllers", " , "], "--controllers names none"),
@@ -265,7 +269,7 @@ def test_an_interrupt_before_the_first_run_is_done_prints_no_table(monkeypatch, 
     async def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compare_module, "_replay", interrupted)
+    monkeypatch.setattr(compare_module, "_run_live", interrupted)
     result = CliRunner().invoke(app, ["compare", str(trace), "--url", "http://localhost:1"])
 
     assert result.exit_code == 130

@@ -21,6 +21,8 @@ def progress(**changes):
             "active": 2,
             "paused": 1,
             "queued": 3,
+            "working_set_tokens": 9000.0,
+            "capacity_tokens": 16384.0,
             "hit_rate": 0.815,
             "output_tokens_per_s": 142.4,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,5 +49,5 @@ class Server:
 
 def gate_on(server: Server, monkeypatch: pytest.MonkeyPatch, **settings: object) -> ConcurGate:
     """A gate that polls this server."""
-    monkeypatch.setattr(concur_agents.gate, "Poller", functools.partial(Poller, fetch=server.fetch))
+    monkeypatch.setattr(concur_agents.gate, "Poller", lambda *args, **kw: Poller(*args, **kw | {"fetch": server.fetch}))
     return ConcurGate("http://server:8000", **settings)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ import logging
 
 import pytest
 from gate.gate_helpers import Server, gate_on
-from virtual_time import run
 
 from concur_agents import (
     AdmissionTimeout,
@@ -18,6 +17,7 @@ from concur_agents import (
     MetricsError,
     WrongLoop,
 )
+from concur_agents.simulation.virtual_time import run
 
 
 async def work(gate: ConcurGate, seconds: float = 10.0, **options) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from virtual_time import run
 
 from concur_agents import ConcurGate
+from concur_agents.simulation.virtual_time import run
 
 
 async def solve(result, seconds: float = 1.0):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from virtual_time import run
 
 from concur_agents import ConcurGate, MissingExtra
 from concur_agents.pacing import make_pacer
+from concur_agents.simulation.virtual_time import run
 
 
 @pytest.mark.parametrize("rate", [0.25, 1, 2.5, 40])

@@ -7,9 +7,9 @@ import logging
 
 import pytest
 from gate.gate_helpers import Server, gate_on
-from virtual_time import run
 
 from concur_agents import AgentFinished, Budget, ConcurGate
+from concur_agents.simulation.virtual_time import run
 
 
 class Tokens:

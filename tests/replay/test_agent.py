@@ -69,9 +69,13 @@ def trace(*, tool=None):
     return AgentTrace(agent_id="a", steps=steps)
 
 
+async def nobody(names):
+    raise AssertionError(f"this agent spawns nobody, and was to spawn {names}")
+
+
 async def run(client, agent, clock):
     turns = []
-    replay = Replay(Conversation(agent, 0), turns.append, since=clock.now)
+    replay = Replay(Conversation(agent, 0), turns.append, since=clock.now, spawn=nobody)
     clock.now += 100.0  # the admission
     await build_graph(client, "tiny", "salt").ainvoke(
         {"replay": replay, "step": 0}, {"recursion_limit": recursion_limit(len(agent.steps))}

@@ -61,6 +61,17 @@ def test_speedup_is_the_throughput_over_that_of_none():
     assert (none.speedup_vs_none, fixed.speedup_vs_none, aimd.speedup_vs_none) == (1.0, 2.5, 0.5)
 
 
+def test_a_run_is_compared_with_the_run_of_none_of_its_own_seed():
+    runs = [
+        run("none", output_tokens_per_s=10.0, seed=1),
+        run("aimd", output_tokens_per_s=15.0, seed=1),
+        run("none", output_tokens_per_s=20.0, seed=2),
+        run("aimd", output_tokens_per_s=50.0, seed=2),
+    ]
+
+    assert [r.speedup_vs_none for r in with_speedups(runs)] == [1.0, 1.5, 1.0, 2.5]
+
+
 def test_without_a_run_of_none_there_is_no_speedup():
     assert [r.speedup_vs_none for r in with_speedups([run("fixed:2"), run("aimd")])] == [None, None]
 
@@ -80,7 +91,7 @@ def test_the_percentile_of_one_value_is_that_value():
 def test_the_json_has_the_names_of_the_design(tmp_path):
     path = tmp_path / "r.json"
 
-    write_json(comparison(run("none")), path)
+    write_json([comparison(run("none"))], path)
 
     written = json.loads(path.read_text())
     assert list(written) == ["engine", "workload", "runs"]
@@ -106,11 +117,19 @@ def test_the_json_has_the_names_of_the_design(tmp_path):
     assert written["runs"][0]["speedup_vs_none"] is None
 
 
+def test_several_comparisons_are_written_as_an_array(tmp_path):
+    path = tmp_path / "r.json"
+
+    write_json([comparison(run("none")), comparison(run("aimd"))], path)
+
+    assert [one["runs"][0]["controller"] for one in json.loads(path.read_text())] == ["none", "aimd"]
+
+
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path):
     path = tmp_path / "r.json"
     path.write_text("old")
 
-    write_json(comparison(run("none")), path)
+    write_json([comparison(run("none"))], path)
 
     assert json.loads(path.read_text())["runs"][0]["controller"] == "none"
     assert list(tmp_path.iterdir()) == [path]
@@ -125,7 +144,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_json(comparison(run("none")), path)
+        write_json([comparison(run("none"))], path)
 
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

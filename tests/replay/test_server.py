@@ -5,7 +5,8 @@ from aiohttp import web
 
 from concur_agents.engines import EngineReading
 from concur_agents.errors import MetricsError
-from concur_agents.replay.server import Counters, ReplayError, open_server
+from concur_agents.replay.counted import Counters
+from concur_agents.replay.server import ReplayError, open_server
 
 from .replay_vllm import FakeVLLM
 

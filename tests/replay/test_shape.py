@@ -58,6 +58,12 @@ def test_tool_waits_are_scaled_apart_and_the_unrecorded_stay_so():
     assert [s.context_tokens for s in scaled.steps] == [1000, 1300, 1350]
 
 
+def test_the_start_is_scaled_with_the_tool_waits():
+    scaled = scale_agent(GROWING.model_copy(update={"start_seconds": 8.0}), 0.5, tools=0.25)
+
+    assert scaled.start_seconds == 2.0
+
+
 def test_a_reset_keeps_its_share_of_what_was_there():
     cut = agent(step(1000, 1000, 100), step(500, 250, 10))
 

@@ -42,6 +42,8 @@ def test_fields_it_does_not_know_and_fields_left_out_do_no_harm(tmp_path):
     (agent,) = read_traces(path)
 
     assert agent.parent is None
+    assert agent.start_seconds == 0.0
+    assert agent.steps[0].spawns == ()
     assert agent.prefix_group == ""
     assert agent.steps[0].tool_seconds is None
     assert agent.steps[0].reset
@@ -65,6 +67,8 @@ def with_step(**changes):
         (with_step(tool_seconds=-0.1), "steps.0.tool_seconds"),
         (with_step(tool_seconds=float("nan")), "Invalid JSON|steps.0.tool_seconds"),
         (LINE | {"shared_prefix_tokens": -1}, "shared_prefix_tokens"),
+        (LINE | {"start_seconds": -1}, "start_seconds"),
+        (with_step(spawns=["b"]), "the last step spawns b: give it a step after that"),
     ],
 )
 def test_a_bad_line_is_told_by_file_line_and_fault(tmp_path, line, says):

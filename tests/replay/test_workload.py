@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from concur_agents.replay.generated import WORKLOADS, generate
 from concur_agents.replay.shape import Shape
 from concur_agents.replay.trace import AgentTrace, TraceError, TraceStep
 from concur_agents.replay.workload import Workload
@@ -67,6 +68,42 @@ def test_loads_a_shaped_trace_by_the_name_of_its_file(tmp_path):
     assert [a.steps[0].context_tokens for a in load.agents] == [50, 50, 50]
 
 
-def test_a_generated_workload_says_that_it_comes_later():
-    with pytest.raises(TraceError, match="later version"):
+def test_a_generated_workload_has_its_own_number_of_agents_or_as_many_as_are_asked_for():
+    own = Workload.load("workload:no-pressure", Shape())
+    five = Workload.load("workload:no-pressure", Shape(agents=5))
+
+    assert own.source == "workload:no-pressure"
+    assert len(own.agents) == WORKLOADS["no-pressure"].agents
+    assert five.agents == own.agents[:5]
+
+
+def test_a_generated_workload_is_seeded_and_shaped():
+    plain = Workload.load("workload:swe", Shape(agents=4, seed=1))
+    shaped = Workload.load("workload:swe", Shape(agents=4, seed=1, scale=0.1, max_context=4000))
+
+    assert Workload.load("workload:swe", Shape(agents=4, seed=2)).agents != plain.agents
+    assert shaped.longest <= 4000
+    assert [a.agent_id for a in shaped.agents] == [a.agent_id for a in plain.agents]
+    assert shaped.agents[0].steps[0].context_tokens == round(0.1 * plain.agents[0].steps[0].context_tokens)
+
+
+def test_agents_that_are_cut_away_are_made_up_for_by_repeating_the_others():
+    made = generate("swe", 6, 0)
+    first_calls = sorted(a.steps[0].context_tokens + a.steps[0].output_tokens for a in made)
+
+    load = Workload.load("workload:swe", Shape(agents=6, max_context=first_calls[2]))
+
+    assert len(load.agents) == 6
+    assert len({a.agent_id.partition("#")[0] for a in load.agents}) == 3
+
+
+def test_agents_of_a_generated_workload_are_counted_without_those_they_spawn():
+    load = Workload.load("workload:fan-out", Shape(agents=3))
+
+    assert sum(a.parent is None for a in load.agents) == 3
+    assert len(load.agents) > 3
+
+
+def test_an_unknown_workload_lists_those_there_are():
+    with pytest.raises(TraceError, match=r"no workload 'agents': give one of swe, .*no-pressure"):
         Workload.load("workload:agents", Shape())
