@@ -1,7 +1,8 @@
+# make demo            set up .venv, see the collapse and the cure on the embedded engine
 # make test            set up .venv, run the tests              make test PYTEST_ARGS="tests/control -q"
 # make lint            style, types                             make format   let ruff mend what it can
 # make live            install a real CPU vLLM, test against it make vllm     run that vLLM in the foreground
-# make bench           measure the gate's own cost
+# make bench           measure the gate's own cost, and that of a simulated turn
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ PYTEST_ARGS ?=
 LIVE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format live vllm bench clean
+.PHONY: help venv demo test lint format live vllm bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -24,6 +25,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	@touch $@
+
+demo: venv
+	$(BIN)/concur demo
 
 test: venv
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -48,6 +52,7 @@ vllm: venv
 
 bench: venv
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/simulation.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from concur_agents.cli.compare import HELP, compare
+from concur_agents.cli import compare as _compare
+from concur_agents.cli import demo as _demo
+from concur_agents.cli import fit as _fit
+from concur_agents.cli import serve as _serve
 
 app = typer.Typer(
     name="concur",
@@ -20,8 +23,11 @@ app = typer.Typer(
 def concur() -> None:
     """Admits LLM agents, not requests, to a vLLM server: as many as its KV cache can hold.
 
-    Start with `concur compare --help`.
+    Start with `concur demo`.
     """
 
 
-app.command(help=HELP)(compare)
+app.command(help=_demo.HELP)(_demo.demo)
+app.command(help=_compare.HELP)(_compare.compare)
+app.command(help=_serve.HELP)(_serve.serve)
+app.command(help=_fit.HELP)(_fit.fit)

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concur_agents.cli.engine import FitOption, HardwareOption, chosen_profile, reaching
-from concur_agents.cli.live import live_server
+from concur_agents.cli.live import check_live, live_server
 from concur_agents.cli.progress import make_reporter
 from concur_agents.cli.table import print_comparison
 from concur_agents.control import CONTROLLER_SPECS, parse_controller
-from concur_agents.engines import metrics_url
 from concur_agents.errors import ConcurError
 from concur_agents.replay.results import Comparison, EngineInfo, RunResult, with_speedups, write_json
 from concur_agents.replay.shape import Shape
@@ -145,7 +144,7 @@ def compare(  # noqa: PLR0917  typer makes an option of each
         )
         specs = _controllers(controllers)
         if url is not None:
-            _check_live(url, hardware=hardware, fit=fit)
+            check_live(url, hardware=hardware, fit=fit)
         _check_folder(json)
         shapes = [replace(shape, seed=seed + n) for n in range(seeds)]
         plan = _Plan([[Workload.load(source, shape) for shape in shapes] for source in sources], specs)
@@ -248,12 +247,6 @@ def _controllers(given: str) -> list[str]:
     for spec in specs:
         parse_controller(spec)
     return specs
-
-
-def _check_live(url: str, *, hardware: str | None, fit: str | None) -> None:
-    if hardware is not None or fit is not None:
-        raise ValueError("--hardware and --fit choose an engine to simulate; with --url a real server is asked")
-    metrics_url(url)
 
 
 def _check_folder(path: Path | None) -> None:

@@ -6,6 +6,7 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from concur_agents.engines import metrics_url
 from concur_agents.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ async def live_server(
     api_key = os.environ.get("OPENAI_API_KEY") or "EMPTY"
     async with open_server(url, model_name=model_name, api_key=api_key) as server:
         yield server, run_live
+
+
+def check_live(url: str, *, hardware: str | None = None, fit: str | None = None) -> None:
+    """Refuse an address that is none, and options that are of no use with one.
+
+    Raises:
+        ValueError: If something is wrong.
+    """
+    if hardware is not None or fit is not None:
+        raise ValueError("--hardware and --fit choose an engine to simulate; with --url a real server is asked")
+    metrics_url(url)
 
 
 def needed_packages() -> tuple[Any, Any]:

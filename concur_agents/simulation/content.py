@@ -9,11 +9,12 @@ few tuples.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import repeat
 from operator import index
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Sequence
 
 Segment = tuple["Hashable", int]
 """A content id, and how many tokens of that content, from its first one. [tokens]"""
@@ -45,6 +46,20 @@ class Prompt:
         self.ends: tuple[int, ...] = ()
         self.tokens = 0
         self._add(segments)
+
+    @classmethod
+    def of_blocks(cls, names: Sequence[Hashable], tokens: int) -> Prompt:
+        """A prompt of segments of one length: the same as by the constructor, several times faster.
+
+        Args:
+            names: Content ids.
+            tokens: Length of each. [tokens, at least 1]
+        """
+        prompt = cls.__new__(cls)
+        prompt.tokens = len(names) * tokens
+        prompt.segments = tuple(zip(names, repeat(tokens)))
+        prompt.ends = tuple(range(tokens, prompt.tokens + 1, tokens))
+        return prompt
 
     def then(self, *segments: Segment) -> Prompt:
         """This prompt with segments added at its end; the work is in the added ones only.

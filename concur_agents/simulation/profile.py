@@ -66,6 +66,7 @@ class LinearProfile(BaseModel):
         token: Paid for each token computed. [s]
         attended: Paid for each token attended by each. [s]
         read: Paid for each KV token read. [s]
+        request: Paid for each request in the batch. [s]
     """
 
     model_config = _STRICT
@@ -75,10 +76,13 @@ class LinearProfile(BaseModel):
     token: Cost = 0.0
     attended: Cost = 0.0
     read: Cost = 0.0
+    request: Cost = 0.0
 
     def step_time(self) -> StepTime:
         """The function."""
-        return LinearStepTime(step=self.step, token=self.token, attended=self.attended, read=self.read)
+        return LinearStepTime(
+            step=self.step, token=self.token, attended=self.attended, read=self.read, request=self.request
+        )
 
 
 class EngineProfile(BaseModel):
@@ -95,6 +99,8 @@ class EngineProfile(BaseModel):
         watermark: Share of all blocks to leave free when admitting beside running requests, 0 to 1.
         async_scheduling: Whether a step is scheduled while the one before it runs.
         step_time: How long a step takes.
+        request_latency: What a call takes beside the engine's work: the client, HTTP, the server's own processes. It
+            passes before the engine sees the request. [s]
     """
 
     model_config = _STRICT
@@ -109,6 +115,7 @@ class EngineProfile(BaseModel):
     watermark: Annotated[float, Field(ge=0, lt=1)] = 0.0
     async_scheduling: bool = True
     step_time: Annotated[RooflineProfile | LinearProfile, Field(discriminator="kind")]
+    request_latency: Cost = 0.0
 
     @model_validator(mode="after")
     def _engine_can_be_made(self) -> Self:

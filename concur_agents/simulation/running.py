@@ -142,10 +142,11 @@ class RunningEngine:
             if self._timer.when() <= when:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(when, self._wake)
+        self._timer = loop.call_at(when, self._wake, due)
 
-    def _wake(self) -> None:
+    def _wake(self, due: float) -> None:
         self._timer = None
+        self._latest = max(self._latest, due)  # the loop's clock, rounded, may be a hair before it, and stands
         self.advance()
 
 

@@ -44,13 +44,21 @@ class LinearStepTime:
         token: Paid for each token computed. [s]
         attended: Paid for each token attended by each. [s]
         read: Paid for each KV token read. [s]
+        request: Paid for each request in the batch. [s]
     """
 
     step: float
     token: float = 0.0
     attended: float = 0.0
     read: float = 0.0
+    request: float = 0.0
 
     def __call__(self, load: StepLoad, /) -> float:
         """Duration of one step. [s]"""
-        return self.step + self.token * load.tokens + self.attended * load.attended + self.read * load.read
+        return (
+            self.step
+            + self.token * load.tokens
+            + self.attended * load.attended
+            + self.read * load.read
+            + self.request * load.requests
+        )

@@ -26,6 +26,8 @@ LISTED = 8
 """Waiting tasks that a deadlock names."""
 THREAD_GRACE_S = 1.0
 """How long a deadlock is not yet one if there are other threads: one of them may be about to call the loop. [s]"""
+LONGEST_S = 2.0**24
+"""Half a year: asyncio runs what is due before time + 1 ns, and from here on that is no later than time itself. [s]"""
 _SMALLEST_JUMP_S = 1e-9
 """Rounding may leave a timer due and yet not reached: the clock has to move all the same. [s]"""
 
@@ -48,6 +50,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             return self._wait_for_the_world()
         self.now += max(timeout, _SMALLEST_JUMP_S)
+        if self.now >= LONGEST_S:
+            raise ValueError(f"virtual time has passed {LONGEST_S / 86400:.0f} days: shorten what is waited for")
         return ready
 
     def _wait_for_the_world(self) -> Any:
@@ -85,6 +89,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     Raises:
         Deadlock: From whatever runs the loop, when no task can ever go on; it names the tasks.
+        ValueError: From whatever runs the loop, when its clock passes `LONGEST_S`.
     """
 
     def __init__(self) -> None:
@@ -95,9 +100,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the loop was made."""
         return self._jumping.now
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
-    ) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """Run a function in a thread; the clock stands meanwhile."""
         future = super().run_in_executor(executor, func, *args)
         self._jumping.threads += 1
@@ -127,6 +130,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         Deadlock: If its tasks all wait for one another.
+        ValueError: If it takes longer than `LONGEST_S`.
+        RuntimeError: If it is called from a running event loop.
     """
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001  as `asyncio.run` does, before there is a loop to close
+        main.close()
+        raise RuntimeError("virtual time cannot run inside a running event loop: await it there, or use a thread")
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)

@@ -42,6 +42,13 @@ def test_a_prompt_grown_is_the_prompt_made_at_once(one, other):
     assert (grown.segments, grown.ends, grown.tokens) == (at_once.segments, at_once.ends, at_once.tokens)
 
 
+@given(st.lists(st.sampled_from("abc"), max_size=6), st.integers(1, 4))
+def test_a_prompt_of_blocks_is_the_prompt_of_their_segments(names, tokens):
+    made, plain = Prompt.of_blocks(names, tokens), Prompt([(name, tokens) for name in names])
+
+    assert (made.segments, made.ends, made.tokens) == (plain.segments, plain.ends, plain.tokens)
+
+
 def test_growing_leaves_the_shorter_prompt_as_it_was():
     short = Prompt([("system", 100)])
     short.then(("task", 20))
