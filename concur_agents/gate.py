@@ -54,7 +54,7 @@ class ConcurGate:
         settings: Fields of `GateConfig`, such as `max_agents=64`.
 
     Raises:
-        ValueError: If a setting is out of range, or the controller needs a server and none is named.
+        ValueError: If a setting is out of range, or the controller or `fetch_metrics` needs a server and none is named.
     """
 
     def __init__(
@@ -98,6 +98,8 @@ class ConcurGate:
                 f"controller {self.controller.name!r} watches the server's metrics: give its URL, as in "
                 "ConcurGate('http://localhost:8000'), or a controller that needs none, such as 'fixed:16'"
             )
+        if fetch_metrics is not None and self.config.url is None:
+            raise ValueError("fetch_metrics reads the page of a server: give its URL too, it is named in errors")
         if self.config.url is not None:
             self._new_poller()  # a wrong URL is told here, not at the first agent
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 MEMORY_TURNS = 64
 """Samples over which a learned mean forgets: enough to smooth one odd turn, short enough to follow a change."""
+
+MEMORY_FIRST_TURNS = 16
+"""First turns that tell the shared prefix. Had it been evicted, they forget that after so many more."""
 
 
 @dataclass(slots=True)
@@ -32,7 +36,8 @@ class Kind:
         growth: Tokens by which the prompt grows from one turn to the next. [tokens a turn]
         returned: Share of a turn's output that returns in the next prompt, as seen in the cache, 0 to 1.
         first_turns: First turns that have ended, reported or not.
-        learned_prefix: The smallest `cached_tokens` at a first turn after the kind's first; None: not seen yet.
+        first_cached: `cached_tokens` of the last first turns. [tokens]
+        learned_prefix: The smallest of them but one; 0 while unknown. [tokens]
         active: Places of this kind that are active.
         cold: Of those, the places whose first turn has not ended.
     """
@@ -43,7 +48,8 @@ class Kind:
     growth: Mean = field(default_factory=Mean)
     returned: Mean = field(default_factory=Mean)
     first_turns: int = 0
-    learned_prefix: int | None = None
+    first_cached: deque[int] = field(default_factory=lambda: deque(maxlen=MEMORY_FIRST_TURNS))
+    learned_prefix: int = 0
     active: int = 0
     cold: int = 0
 
@@ -52,7 +58,7 @@ class Kind:
         """The opening that all agents of the kind share, billed once; 0 while unknown. [tokens]"""
         if self.given_prefix is not None:
             return self.given_prefix
-        return self.learned_prefix or 0
+        return self.learned_prefix
 
     @property
     def expected_tokens(self) -> float:
@@ -61,10 +67,11 @@ class Kind:
 
     def learn_first_turn(self, prompt_tokens: int, cached_tokens: int | None) -> None:
         """Learn from an agent's first turn that reported its tokens."""
-        if self.first_prompt.count and cached_tokens is not None:
-            known = self.learned_prefix
-            self.learned_prefix = cached_tokens if known is None else min(known, cached_tokens)
         self.first_prompt.learn(prompt_tokens)
+        if cached_tokens is not None:
+            self.first_cached.append(cached_tokens)
+            # Not the smallest: whoever was served first found nothing, and need not be the first to report.
+            self.learned_prefix = sorted(self.first_cached)[1] if len(self.first_cached) > 1 else 0
 
 
 @dataclass(slots=True)

@@ -143,6 +143,8 @@ def compare(  # noqa: PLR0917  typer makes an option of each
             max_context=max_context,
         )
         specs = _controllers(controllers)
+        if seeds > 1 and agents is None:
+            _check_seeds(sources)
         if url is not None:
             check_live(url, hardware=hardware, fit=fit)
         _check_folder(json)
@@ -247,6 +249,13 @@ def _controllers(given: str) -> list[str]:
     for spec in specs:
         parse_controller(spec)
     return specs
+
+
+def _check_seeds(sources: list[str]) -> None:
+    """Without a choice of agents, every seed runs the whole of a trace in its order: there would be no spread."""
+    whole = next((source for source in sources if not source.startswith("workload:")), None)
+    if whole is not None:
+        raise ValueError(f"--seeds chooses among the agents of {whole}: say how many with --agents")
 
 
 def _check_folder(path: Path | None) -> None:

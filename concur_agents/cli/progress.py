@@ -43,7 +43,7 @@ def make_reporter(runs: int, console: Console | None = None) -> Reporter:
 def figures(progress: Progress) -> str:
     """The state of a run in a few words."""
     if progress.waiting_for_server:
-        return "waits until the server is idle"
+        return "begins when the server is idle"
     hit_rate = "–" if progress.hit_rate is None else f"{progress.hit_rate:.2f}"
     return (
         f"{progress.agents_done}/{progress.agents} agents · {progress.active} active {progress.paused} paused "

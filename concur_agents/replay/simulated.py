@@ -37,7 +37,12 @@ SHOW_EVERY_S = 0.2
 
 
 def run_simulated(
-    workload: Workload, controller: str, profile: EngineProfile, *, on_progress: Callable[[Progress], None]
+    workload: Workload,
+    controller: str,
+    profile: EngineProfile,
+    *,
+    on_progress: Callable[[Progress], None],
+    poll_interval_s: float = POLL_S,
 ) -> RunResult:
     """Run a workload once on a new engine, in virtual time; the same arguments give the same result.
 
@@ -46,12 +51,15 @@ def run_simulated(
         controller: The gate's controller, as `parse_controller` takes it.
         profile: The engine.
         on_progress: Called a few times a second of real time.
+        poll_interval_s: Time between the gate's looks at the engine. [virtual s]
 
     Raises:
-        ValueError: If there is no such controller, or the engine cannot take the workload's longest call.
-        Deadlock: If no agent can go on.
+        ValueError: If there is no such controller, or the engine cannot take one of the calls.
     """
-    return run(_Simulation(workload, controller, profile, on_progress).main())
+    try:
+        return run(_Simulation(workload, controller, profile, on_progress, poll_interval_s).main())
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None  # what ended the run; the others, if any, failed in the same instant
 
 
 def engine_info(profile: EngineProfile) -> EngineInfo:
@@ -68,12 +76,18 @@ def engine_info(profile: EngineProfile) -> EngineInfo:
 
 class _Simulation:
     def __init__(
-        self, workload: Workload, controller: str, profile: EngineProfile, on_progress: Callable[[Progress], None]
+        self,
+        workload: Workload,
+        controller: str,
+        profile: EngineProfile,
+        on_progress: Callable[[Progress], None],
+        poll_interval_s: float,
     ) -> None:
         self._workload = workload
         self._controller = controller
         self._profile = profile
         self._on_progress = on_progress
+        self._poll_interval_s = poll_interval_s
         self._recorder = Recorder(workload, controller)
         self._agents = {agent.agent_id: agent for agent in workload.agents}
         self._numbers = {id(agent): number for number, agent in enumerate(workload.agents)}  # names may be there twice
@@ -88,7 +102,7 @@ class _Simulation:
         async def fetch() -> str:
             return page.render(self._engine.counters())
 
-        async with make_gate(URL, self._controller, poll_interval_s=POLL_S, fetch_metrics=fetch) as gate:
+        async with make_gate(URL, self._controller, poll_interval_s=self._poll_interval_s, fetch_metrics=fetch) as gate:
             recorder.begin()
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch(gate))
@@ -133,6 +147,8 @@ class _Simulation:
             for index, step in enumerate(agent.steps):
                 async with place.turn() as turn:
                     sent = loop.time()
+                    if self._profile.request_latency:
+                        await asyncio.sleep(self._profile.request_latency)
                     request = await self._engine.generate(conversation.prompt(step), step.output_tokens)
                     turn.report(
                         prompt_tokens=request.prompt_tokens,
@@ -157,4 +173,4 @@ class _Simulation:
             if now >= shown + SHOW_EVERY_S:
                 shown = now
                 self._on_progress(self._recorder.progress(gate))
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(self._poll_interval_s)

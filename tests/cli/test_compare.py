@@ -86,7 +86,7 @@ async def test_progress_goes_to_stderr_in_plain_lines(vllm, trace):
     result = await concur("compare", trace, "--url", vllm.url, "--controllers", "none,fixed:2", *ARGUMENTS)
 
     lines = result.stderr.splitlines()
-    assert lines[0] == "1/2 none: 0/6 turns, waits until the server is idle"
+    assert lines[0] == "1/2 none: 0/6 turns, begins when the server is idle"
     assert any(line.startswith("1/2 none: 6/6 turns, 3/3 agents") for line in lines)
     assert any(line.startswith("2/2 fixed:2: 6/6 turns, 3/3 agents") for line in lines)
     assert "turns" not in result.stdout.splitlines()[0]

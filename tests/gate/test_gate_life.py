@@ -378,3 +378,39 @@ def test_turns_per_second_paces_the_starts_of_turns(monkeypatch):
 
     run(main())
     assert started == [1, 2]
+
+
+def test_metrics_are_fetched_as_told_instead_of_over_http():
+    server = Server(usage=0.1)
+    polled = []
+
+    async def fetch() -> str:
+        polled.append(asyncio.get_running_loop().time())
+        return await server.fetch()
+
+    gate = ConcurGate("http://embedded.engine", controller="aimd", fetch_metrics=fetch)
+
+    async def main():
+        async with gate:
+            await work(gate, 3.5)
+        return gate.stats()
+
+    stats = run(main())
+    assert polled == [0, 0, 1, 2, 3]  # at the door, then while an agent is there
+    assert (stats.usage, stats.capacity_tokens) == (0.1, 16384)
+
+
+def test_metrics_that_cannot_be_fetched_as_told_are_an_outage():
+    server = Server(down=True)
+    gate = ConcurGate("http://user:secret@embedded.engine", controller="aimd", fetch_metrics=server.fetch)
+
+    with pytest.raises(MetricsError, match=r"cannot read http://embedded\.engine/metrics: nothing answers") as caught:
+        run(work(gate))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_way_to_fetch_metrics_of_no_server_is_refused(monkeypatch):
+    monkeypatch.delenv("CONCUR_URL", raising=False)
+
+    with pytest.raises(ValueError, match="give its URL too"):
+        ConcurGate(controller="fixed:2", fetch_metrics=Server().fetch)

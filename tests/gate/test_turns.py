@@ -93,6 +93,43 @@ def test_a_shared_prefix_is_learned_from_the_second_first_turn_on_and_billed_onc
     run(main())
 
 
+def test_who_was_served_first_may_report_last_and_does_not_hide_the_prefix():
+    gate = ConcurGate(controller="none")
+
+    async def one(cached, leave):
+        async with gate.agent(kind="coder") as agent:
+            await turn(agent, 1000, 0, cached=cached)
+            await leave.wait()
+
+    async def main():
+        leave = asyncio.Event()
+        agents = [asyncio.create_task(one(cached, leave)) for cached in (640, 0, 640, 672)]
+        await asyncio.sleep(10)
+        held = gate.stats().working_set_tokens
+        leave.set()
+        await asyncio.gather(*agents)
+        return held
+
+    assert run(main()) == 640 + 4 * 360
+
+
+def test_a_prefix_that_was_evicted_is_forgotten_and_learned_again():
+    gate = ConcurGate(controller="none")
+
+    async def main():
+        sizes = []
+        for cached in (0, 640, 640, 0, *[640] * 16):
+            async with gate.agent(kind="coder") as one:
+                await turn(one, 1000, 0, cached=cached)
+                sizes.append(one.place.kind.shared_prefix)
+        return sizes
+
+    sizes = run(main())
+
+    assert sizes[:4] == [0, 640, 640, 0]
+    assert sizes[-1] == 640
+
+
 def test_a_prefix_known_beforehand_is_billed_once_from_the_start():
     gate = ConcurGate(controller="none", shared_prefix_tokens={"coder": 600})
 
