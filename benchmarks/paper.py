@@ -142,7 +142,6 @@ def draw(runs: dict[str, RunResult], setting: Setting) -> None:
     )
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, metadata={"Date": None})
-    figure.savefig(PICTURE.with_suffix(".png"), dpi=110)
     plt.close(figure)
 
 

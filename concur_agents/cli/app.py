@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from concur_agents.cli import compare as _compare
-from concur_agents.cli import demo as _demo
-from concur_agents.cli import fit as _fit
-from concur_agents.cli import serve as _serve
+from concur_agents.cli.compare import HELP as COMPARE_HELP
+from concur_agents.cli.compare import compare
+from concur_agents.cli.demo import HELP as DEMO_HELP
+from concur_agents.cli.demo import demo
+from concur_agents.cli.fit import HELP as FIT_HELP
+from concur_agents.cli.fit import fit
+from concur_agents.cli.serve import HELP as SERVE_HELP
+from concur_agents.cli.serve import serve
 
 app = typer.Typer(
     name="concur",
@@ -27,7 +31,7 @@ def concur() -> None:
     """
 
 
-app.command(help=_demo.HELP)(_demo.demo)
-app.command(help=_compare.HELP)(_compare.compare)
-app.command(help=_serve.HELP)(_serve.serve)
-app.command(help=_fit.HELP)(_fit.fit)
+app.command(help=DEMO_HELP)(demo)
+app.command(help=COMPARE_HELP)(compare)
+app.command(help=SERVE_HELP)(serve)
+app.command(help=FIT_HELP)(fit)

@@ -67,6 +67,7 @@ class LinearProfile(BaseModel):
         attended: Paid for each token attended by each. [s]
         read: Paid for each KV token read. [s]
         request: Paid for each request in the batch. [s]
+        prompt: Paid for each request in the batch that computes its prompt. [s]
     """
 
     model_config = _STRICT
@@ -77,11 +78,17 @@ class LinearProfile(BaseModel):
     attended: Cost = 0.0
     read: Cost = 0.0
     request: Cost = 0.0
+    prompt: Cost = 0.0
 
     def step_time(self) -> StepTime:
         """The function."""
         return LinearStepTime(
-            step=self.step, token=self.token, attended=self.attended, read=self.read, request=self.request
+            step=self.step,
+            token=self.token,
+            attended=self.attended,
+            read=self.read,
+            request=self.request,
+            prompt=self.prompt,
         )
 
 

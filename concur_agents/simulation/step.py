@@ -45,6 +45,8 @@ class LinearStepTime:
         attended: Paid for each token attended by each. [s]
         read: Paid for each KV token read. [s]
         request: Paid for each request in the batch. [s]
+        prompt: Paid for each request in the batch that computes its prompt: on a small server, what taking in and
+            answering a call costs the processor that also computes. [s]
     """
 
     step: float
@@ -52,6 +54,7 @@ class LinearStepTime:
     attended: float = 0.0
     read: float = 0.0
     request: float = 0.0
+    prompt: float = 0.0
 
     def __call__(self, load: StepLoad, /) -> float:
         """Duration of one step. [s]"""
@@ -61,4 +64,5 @@ class LinearStepTime:
             + self.attended * load.attended
             + self.read * load.read
             + self.request * load.requests
+            + self.prompt * (load.requests - load.decodes)
         )

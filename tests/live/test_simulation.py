@@ -1,0 +1,166 @@
+"""The embedded engine, fitted to the real one, against it: the same loads on both.
+
+The engine is fitted first, by the calibration that `concur fit` runs. Then each load runs on the real server, and in
+virtual time on the fitted engine; hit rates, makespans and preemptions are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from concur_agents.replay.calibrate import calibrate
+from concur_agents.replay.runner import POLL_S, run_live
+from concur_agents.replay.server import open_server
+from concur_agents.replay.shape import Shape
+from concur_agents.replay.simulated import run_simulated
+from concur_agents.replay.trace import AgentTrace, TraceStep
+from concur_agents.replay.workload import Workload
+from concur_agents.simulation import SchedulerLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from concur_agents.replay.results import RunResult
+
+log = logging.getLogger("live_simulation")
+
+LIMITS = SchedulerLimits(max_num_batched_tokens=2048, max_num_seqs=128, async_scheduling=False)
+"""What our server is started with: vLLM's defaults on a CPU (platforms/cpu.py)."""
+HIT_RATE_WITHIN = 0.05
+MAKESPAN_WITHIN = 0.15
+PREEMPTIONS_WITHIN = 3.0
+"""A factor; a handful more or less is no other order either."""
+A_HANDFUL = 5
+
+
+@dataclass(frozen=True)
+class Made:
+    """A load made up here; ranges are of a uniform draw, tool waits in seconds, the rest in tokens."""
+
+    name: str
+    agents: int
+    turns: int
+    first: tuple[int, int]
+    grows: tuple[int, int]
+    outputs: tuple[int, int]
+    waits: tuple[float, float]
+    shared: int = 256
+    seed: int = 7
+
+    def workload(self) -> Workload:
+        draw = random.Random(f"{self.name} {self.seed}")
+        return Workload(self.name, Shape(), tuple(self._agent(draw, number) for number in range(self.agents)))
+
+    def _agent(self, draw: random.Random, number: int) -> AgentTrace:
+        steps = []
+        new = context = draw.randint(*self.first)
+        for _ in range(self.turns):
+            output = draw.randint(*self.outputs)
+            steps.append(
+                TraceStep(
+                    context_tokens=context,
+                    new_input_tokens=new,
+                    output_tokens=output,
+                    tool_seconds=draw.uniform(*self.waits),
+                )
+            )
+            new = draw.randint(*self.grows)
+            context += output + new
+        return AgentTrace(
+            agent_id=f"{self.name}-{number}",
+            prefix_group=self.name,
+            shared_prefix_tokens=self.shared,
+            steps=tuple(steps),
+        )
+
+
+def generated(name: str, shape: Shape) -> Callable[[], Workload]:
+    return lambda: Workload.load(f"workload:{name}", shape)
+
+
+GROWING = Made("growing", 16, 5, (600, 900), (200, 300), (16, 32), (0.05, 0.4))
+LONG_TOOLS = Made("long-tools", 20, 4, (500, 900), (150, 300), (16, 32), (1.0, 5.0))
+CROWD = Made("crowd", 64, 2, (1400, 1600), (450, 550), (8, 16), (0.1, 0.5), shared=1024)
+ANSWERS = Made("answers", 26, 1, (400, 560), (100, 200), (280, 360), (0.1, 0.5), shared=64)
+LIGHT = Made("light", 6, 6, (300, 600), (100, 200), (16, 32), (0.05, 0.4))
+SWE = generated("swe", Shape(agents=8, seed=1, scale=0.03, scale_tools=0.1, max_context=2400))
+SEARCH = generated("search", Shape(agents=20, seed=1, scale=0.03, scale_tools=0.5, max_context=2400))
+
+LOADS = [
+    ("light", LIGHT.workload, "none"),
+    ("growing", GROWING.workload, "none"),
+    ("growing", GROWING.workload, "fixed:5"),
+    ("growing", GROWING.workload, "aimd"),
+    ("long-tools", LONG_TOOLS.workload, "none"),
+    ("crowd", CROWD.workload, "none"),
+    ("answers", ANSWERS.workload, "none"),
+    ("workload:swe", SWE, "fixed:4"),
+    ("workload:search", SEARCH, "none"),
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One load on both."""
+
+    name: str
+    controller: str
+    oversubscription: float
+    real: RunResult
+    simulated: RunResult
+
+    @property
+    def makespan_error(self) -> float:
+        return self.simulated.makespan_s / self.real.makespan_s - 1
+
+    @property
+    def misses(self) -> list[str]:
+        """What is further off than promised."""
+        where = f"{self.name} under {self.controller}"
+        misses = []
+        if abs(self.simulated.hit_rate - self.real.hit_rate) > HIT_RATE_WITHIN:
+            misses.append(f"{where}: hit rate {self.real.hit_rate:.3f}, simulated {self.simulated.hit_rate:.3f}")
+        if abs(self.makespan_error) > MAKESPAN_WITHIN:
+            misses.append(f"{where}: {self.real.makespan_s:.1f} s, simulated {self.simulated.makespan_s:.1f} s")
+        fewer, more = sorted((self.real.preemptions, self.simulated.preemptions))
+        if more > A_HANDFUL and more > PREEMPTIONS_WITHIN * fewer:
+            misses.append(f"{where}: {self.real.preemptions} preemptions, simulated {self.simulated.preemptions}")
+        return misses
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name:16} {self.controller:8} {self.oversubscription:5.1f} "
+            f"{self.real.hit_rate:9.3f} {self.simulated.hit_rate:6.3f} "
+            f"{self.real.makespan_s:9.1f} {self.simulated.makespan_s:6.1f} {100 * self.makespan_error:+5.0f} % "
+            f"{self.real.preemptions:7} {self.simulated.preemptions:5}"
+        )
+
+
+HEAD = "load             control.  over  hit real   sim.   seconds   sim.   error preempt.  sim."
+
+
+async def test_the_fitted_engine_predicts_the_real_one(vllm_server):
+    rows = []
+    async with open_server(vllm_server.url, model_name=None, api_key="EMPTY") as server:
+        calibration = await calibrate(server, on_progress=lambda _: None, limits=LIMITS)
+        profile = calibration.profile
+        log.info("%s, request_latency=%.4f", profile.step_time, profile.request_latency)
+        for probe in calibration.probes:
+            log.info("%-22s %8.3f s, explained as %8.3f s", probe.name, probe.measured_s, probe.predicted_s)
+        for name, make, controller in LOADS:
+            workload = make()
+            real = await run_live(workload, controller, server, on_progress=lambda _: None)
+            simulated = await asyncio.to_thread(
+                run_simulated, workload, controller, profile, on_progress=lambda _: None, poll_interval_s=POLL_S
+            )
+            over = workload.info(profile.capacity_tokens).oversubscription
+            rows.append(Row(name, controller, over, real, simulated))
+            log.info("%s  active %.1f, %.1f", rows[-1], real.mean_active_agents, simulated.mean_active_agents)
+    log.info("\n%s", "\n".join([HEAD, *map(str, rows)]))
+
+    assert all(row.real.failed_agents == 0 for row in rows)
+    assert [miss for row in rows for miss in row.misses] == []
