@@ -52,7 +52,7 @@ vllm: venv
 
 bench: venv
 	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/simulation.py
+	$(BIN)/python benchmarks/simulated_turns.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

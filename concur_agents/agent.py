@@ -241,6 +241,8 @@ class Agent:
         recomputed = max(0, reusable - cached)
         totals.reusable_tokens += reusable
         totals.recomputed_tokens += recomputed
+        if not self._place.resumed:
+            totals.lost_tokens += recomputed
         self.reusable_tokens += reusable
         self.recomputed_tokens += recomputed
 

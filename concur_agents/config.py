@@ -13,7 +13,7 @@ class GateConfig(BaseSettings):
 
     Attributes:
         url: The server, such as `http://localhost:8000`; its metrics are read from `/metrics` there.
-        controller: What decides the budget: `none`, `fixed:N`, `aimd` or `pi`.
+        controller: What decides the budget: `none`, `fixed:N`, `aimd`, `pi` or `working-set`.
         mode: `enforce`, or `observe`: hold nobody, record what would have been decided.
         disabled: Be no gate at all: nothing is held, nothing is polled. `CONCUR_DISABLED=1`.
         metrics: `required`: a server without metrics is an error at the start; `optional`: go on by token counts.
@@ -30,7 +30,7 @@ class GateConfig(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CONCUR_", frozen=True, extra="forbid")
 
     url: str | None = None
-    controller: str = "aimd"
+    controller: str = "working-set"
     mode: Literal["enforce", "observe"] = "enforce"
     disabled: bool = False
     metrics: Literal["required", "optional"] = "required"

@@ -47,7 +47,8 @@ class ConcurGate:
 
     Args:
         url: The server, such as `http://localhost:8000`.
-        controller: What decides the budget: a `Controller`, or one of `none`, `fixed:N`, `aimd`, `pi`.
+        controller: What decides the budget: a `Controller`, or one of `none`, `fixed:N`, `aimd`, `pi`,
+            `working-set` (the default).
         config: Settings; further keyword arguments override single ones.
         fetch_metrics: Gets the text of the server's metrics page, raising `MetricsError` if it cannot: for a page
             behind a login of its own, or a server in this process. Over HTTP from `url` if not given.
@@ -446,6 +447,8 @@ class ConcurGate:
         allowed = budget if enforced else Budget(reason=f"held by nobody: {budget.reason}")
         if self.admission.budget != allowed:
             self.admission.resize(allowed)
+        else:
+            self.admission.look_again()
 
     def _kind(self, name: str | None) -> Kind:
         name = name or "default"
@@ -456,4 +459,5 @@ class ConcurGate:
 
 
 def _same(a: Budget, b: Budget) -> bool:
-    return replace(a, reason="") == replace(b, reason="")
+    # A lease follows the server's load from poll to poll; that is no decision to write down.
+    return replace(a, reason="", tool_lease_s=None) == replace(b, reason="", tool_lease_s=None)

@@ -85,6 +85,7 @@ class Totals:
         cached_tokens: Prompt tokens that the server said it had cached.
         reusable_tokens: Prompt tokens that the cache could have served.
         recomputed_tokens: Of those, the tokens that were read again all the same.
+        lost_tokens: Of those, the tokens of agents that had kept their place: what the cache could not hold.
         finished: Agents that are over.
         pauses: Times that an agent was paused.
         max_wait_s: Longest wait for a place that has ended. [s]
@@ -96,6 +97,7 @@ class Totals:
     cached_tokens: int = 0
     reusable_tokens: int = 0
     recomputed_tokens: int = 0
+    lost_tokens: int = 0
     finished: int = 0
     pauses: int = 0
     max_wait_s: float = 0.0

@@ -31,6 +31,8 @@ class State(enum.Enum):
     ACTIVE = "active"
     PAUSED = "paused"
     LENT = "lent"
+    LAPSED = "lapsed"
+    """Taken by a waiter while its agent waited for a tool."""
     FINISHED = "finished"
 
 
@@ -50,6 +52,7 @@ class Place:
         running: Turns in flight.
         turned: Whether it ever began a turn: who never does is counted, but never paused.
         warm: Whether its first turn has ended.
+        resumed: Whether it was won back for the turn that runs now: what that reads again was given up on purpose.
         waiters: Who waits for it: its agent before the first admission, turns later.
         since: When the present wait began. [s]
         passed_since: When it was first passed at the head of the queue; None: never. [s]
@@ -60,7 +63,8 @@ class Place:
     # fmt: off
     __slots__ = (
         "borrowers", "footprint", "growth", "kind", "lender", "name", "order_key", "passed_since", "priority",
-        "private", "queue_key", "running", "seq", "since", "sized", "state", "turned", "waiters", "warm", "weighed",
+        "private", "queue_key", "resumed", "running", "seq", "since", "sized", "state", "turned", "waiters", "warm",
+        "weighed",
     )
     # fmt: on
 
@@ -87,6 +91,7 @@ class Place:
         self.running = 0
         self.turned = False
         self.warm = False
+        self.resumed = False
         self.waiters: list[asyncio.Future[None]] = []
         self.since = 0.0
         self.passed_since: float | None = None

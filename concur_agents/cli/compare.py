@@ -81,7 +81,7 @@ def compare(  # noqa: PLR0917  typer makes an option of each
         typer.Option(
             metavar="LIST", help=f"What to compare, with commas between: {', '.join(CONTROLLER_SPECS)}. One run each."
         ),
-    ] = "none,fixed:16,aimd",
+    ] = "none,fixed:16,aimd,working-set",
     agents: Annotated[
         int | None,
         typer.Option(

@@ -8,6 +8,7 @@ from concur_agents.control.fixed import Fixed, Unlimited
 from concur_agents.control.outage import Fallback, frozen
 from concur_agents.control.pi import Pi
 from concur_agents.control.spec import CONTROLLER_SPECS, parse_controller
+from concur_agents.control.working_set import WorkingSet
 
 __all__ = [
     "CONTROLLER_SPECS",
@@ -21,6 +22,7 @@ __all__ = [
     "Pi",
     "PoolView",
     "Unlimited",
+    "WorkingSet",
     "frozen",
     "parse_controller",
 ]

@@ -19,6 +19,8 @@ class Budget:
         pause_turns: An agent that begins a turn is paused while
             Σ (footprint + pause_turns · growth) > tokens.
         admit_turns: The head of the queue enters while Σ (footprint + admit_turns · growth) ≤ tokens.
+        tool_lease_s: How long a place is held for an agent that waits for a tool; then a waiter that does not fit
+            otherwise may take it. [s]
         reason: Why, in one clause with the numbers that decided it; shown to people.
 
     Raises:
@@ -29,6 +31,7 @@ class Budget:
     tokens: float | None = None
     pause_turns: float = 0.0
     admit_turns: float = 0.0
+    tool_lease_s: float | None = None
     reason: str = ""
 
     def __post_init__(self) -> None:
@@ -44,6 +47,8 @@ class Budget:
             raise ValueError(
                 f"a reserve cannot be negative: pause_turns={self.pause_turns}, admit_turns={self.admit_turns}"
             )
+        if self.tool_lease_s is not None and self.tool_lease_s < 0:
+            raise ValueError(f"a lease of {self.tool_lease_s} s has lapsed before it began: give 0 or more")
         if self.pause_turns > self.admit_turns:
             raise ValueError(
                 f"who is admitted would be paused at once: admit_turns={self.admit_turns} must be at least "
@@ -69,6 +74,7 @@ class PoolView:
         output_tokens: Output tokens reported so far.
         reusable_tokens: Prompt tokens so far that the cache could have served.
         recomputed_tokens: Of those, the tokens that were read again all the same.
+        lost_tokens: Of those, the tokens of agents that had kept their place since the turn before.
     """
 
     active: int = 0
@@ -84,6 +90,7 @@ class PoolView:
     output_tokens: int = 0
     reusable_tokens: int = 0
     recomputed_tokens: int = 0
+    lost_tokens: int = 0
 
     @property
     def waiting(self) -> int:
@@ -125,6 +132,22 @@ class EngineView(Protocol):
     @property
     def capacity_tokens(self) -> float | None:
         """KV tokens that fit in all the engines together."""
+
+    @property
+    def window_s(self) -> float:
+        """Span of the differences below; 0 while there is none. [s]"""
+
+    @property
+    def computed_prompt_tokens(self) -> float:
+        """Prompt tokens within the window that no cache served."""
+
+    @property
+    def generation_tokens(self) -> float:
+        """Output tokens within the window."""
+
+    @property
+    def preemptions(self) -> float:
+        """Requests preempted within the window."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Controllers by the names people write on a command line: `none`, `fixed:16`, `aimd`, `pi`."""
+"""Controllers by the names people write on a command line: `none`, `fixed:16`, `aimd`, `pi`, `working-set`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING
 from concur_agents.control.aimd import Aimd
 from concur_agents.control.fixed import Fixed, Unlimited
 from concur_agents.control.pi import Pi
+from concur_agents.control.working_set import WorkingSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from concur_agents.control.base import Controller
 
-_PLAIN: dict[str, Callable[[], Controller]] = {"none": Unlimited, "aimd": Aimd, "pi": Pi}
+_PLAIN: dict[str, Callable[[], Controller]] = {
+    "none": Unlimited,
+    "aimd": Aimd,
+    "pi": Pi,
+    "working-set": WorkingSet,
+}
 
-CONTROLLER_SPECS = ("none", "fixed:N", "aimd", "pi")
+CONTROLLER_SPECS = ("none", "fixed:N", "aimd", "pi", "working-set")
 """What `parse_controller` understands, for help texts; N is a number of agents."""
 
 
@@ -24,7 +30,8 @@ def parse_controller(spec: str) -> Controller:
     """A new controller, with its default settings, by its name.
 
     Args:
-        spec: "none", "fixed:16" (any number of agents from 1), "aimd" or "pi"; blanks around it are ignored.
+        spec: "none", "fixed:16" (any number of agents from 1), "aimd", "pi" or "working-set"; blanks around it are
+            ignored.
 
     Raises:
         ValueError: If it is none of these; the message says what to write.

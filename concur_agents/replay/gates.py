@@ -1,19 +1,82 @@
-"""The gate of one run."""
+"""The gate of one run: ours, or what else stands beside it in a comparison."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from concur_agents import ConcurGate
 from concur_agents.control import parse_controller
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from concur_agents.control import Controller
+    from concur_agents.engines import EngineSnapshot
+
+
+class RunStats(Protocol):
+    """What a run asks of a gate at a moment; `concur_agents.stats.GateStats` says what each means."""
+
+    @property
+    def active(self) -> int: ...  # noqa: D102
+    @property
+    def paused(self) -> int: ...  # noqa: D102
+    @property
+    def queued(self) -> int: ...  # noqa: D102
+    @property
+    def working_set_tokens(self) -> float: ...  # noqa: D102
+    @property
+    def capacity_tokens(self) -> float | None: ...  # noqa: D102
+    @property
+    def usage(self) -> float | None: ...  # noqa: D102
+    @property
+    def hit_rate(self) -> float | None: ...  # noqa: D102
+    @property
+    def longest_wait_s(self) -> float: ...  # noqa: D102
+
+
+class RunTurn(Protocol):
+    """A turn as a run uses it."""
+
+    def report(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> None:
+        """The server's token counts of the call."""
+
+
+class RunAgent(Protocol):
+    """An agent as a run uses it."""
+
+    def turn(self) -> AbstractAsyncContextManager[RunTurn]:
+        """One call; entering waits for the agent's place."""
+
+
+class RunGate(Protocol):
+    """The part of `ConcurGate` that a run uses: another's law stands beside ours by having it."""
+
+    @property
+    def snapshot(self) -> EngineSnapshot | None:
+        """What the server said last."""
+
+    def stats(self) -> RunStats:
+        """The gate now."""
+
+    def agent(self, name: str | None = None, *, kind: str | None = None) -> AbstractAsyncContextManager[RunAgent]:
+        """An agent, which may wait here for its place."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None, /
+    ) -> bool | None: ...
+
+
+GateMaker: TypeAlias = Callable[[Callable[[], Awaitable[str]], float], RunGate]
+"""Makes a gate from what gets the text of the server's metrics page, and the time between two looks at it. [s]"""
 
 
 def make_gate(
     url: str,
-    controller: str,
+    controller: Controller | str,
     *,
     poll_interval_s: float,
     fetch_metrics: Callable[[], Awaitable[str]] | None = None,
@@ -22,7 +85,7 @@ def make_gate(
 
     Args:
         url: The server.
-        controller: As `parse_controller` takes it.
+        controller: One, or its name as `parse_controller` takes it.
         poll_interval_s: Time between two looks at the metrics. [s]
         fetch_metrics: Gets them, if not over HTTP.
 
@@ -31,7 +94,7 @@ def make_gate(
     """
     return ConcurGate(
         url,
-        controller=parse_controller(controller),
+        controller=parse_controller(controller) if isinstance(controller, str) else controller,
         fetch_metrics=fetch_metrics,
         poll_interval_s=poll_interval_s,
         mode="enforce",

@@ -10,8 +10,8 @@ from concur_agents.replay.progress import Progress
 from concur_agents.replay.results import Moment, RunResult, percentile
 
 if TYPE_CHECKING:
-    from concur_agents import ConcurGate
     from concur_agents.replay.counted import Counters
+    from concur_agents.replay.gates import RunGate
     from concur_agents.replay.workload import Workload
 
 MOMENTS = 240
@@ -88,7 +88,7 @@ class Recorder:
             self.failed += 1
             self.first_error = self.first_error or error
 
-    def sample(self, gate: ConcurGate) -> None:
+    def sample(self, gate: RunGate) -> None:
         """Look at the gate, and at what the server said last."""
         snapshot = gate.snapshot
         began = self._began or 0.0
@@ -101,7 +101,7 @@ class Recorder:
                 del self._moments[1::2]
         self._samples += 1
 
-    def _moment(self, gate: ConcurGate) -> Moment:
+    def _moment(self, gate: RunGate) -> Moment:
         stats = gate.stats()
         return Moment(
             time_s=self._elapsed(),
@@ -114,7 +114,7 @@ class Recorder:
             output_tokens=self.output_tokens,
         )
 
-    def progress(self, gate: ConcurGate | None) -> Progress:
+    def progress(self, gate: RunGate | None) -> Progress:
         """How far it is; without a gate, it has not begun."""
         elapsed = self._elapsed() if gate is not None else 0.0
         stats = gate.stats() if gate is not None else None

@@ -20,9 +20,9 @@ from concur_agents.simulation.running import RunningEngine
 from concur_agents.simulation.virtual_time import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from concur_agents import ConcurGate
+    from concur_agents.replay.gates import GateMaker, RunGate
     from concur_agents.replay.progress import Progress
     from concur_agents.replay.results import RunResult
     from concur_agents.replay.trace import AgentTrace
@@ -43,6 +43,7 @@ def run_simulated(
     *,
     on_progress: Callable[[Progress], None],
     poll_interval_s: float = POLL_S,
+    gate: GateMaker | None = None,
 ) -> RunResult:
     """Run a workload once on a new engine, in virtual time; the same arguments give the same result.
 
@@ -52,12 +53,16 @@ def run_simulated(
         profile: The engine.
         on_progress: Called a few times a second of real time.
         poll_interval_s: Time between the gate's looks at the engine. [virtual s]
+        gate: Makes another gate than ours; `controller` is then only its name in the results.
 
     Raises:
         ValueError: If there is no such controller, or the engine cannot take one of the calls.
     """
     try:
-        return run(_Simulation(workload, controller, profile, on_progress, poll_interval_s).main())
+        simulation = _Simulation(
+            workload, controller, profile, on_progress=on_progress, poll_interval_s=poll_interval_s, gate=gate
+        )
+        return run(simulation.main())
     except ExceptionGroup as group:
         raise group.exceptions[0] from None  # what ended the run; the others, if any, failed in the same instant
 
@@ -80,14 +85,17 @@ class _Simulation:
         workload: Workload,
         controller: str,
         profile: EngineProfile,
+        *,
         on_progress: Callable[[Progress], None],
         poll_interval_s: float,
+        gate: GateMaker | None,
     ) -> None:
         self._workload = workload
         self._controller = controller
         self._profile = profile
         self._on_progress = on_progress
         self._poll_interval_s = poll_interval_s
+        self._make = gate
         self._recorder = Recorder(workload, controller)
         self._agents = {agent.agent_id: agent for agent in workload.agents}
         self._numbers = {id(agent): number for number, agent in enumerate(workload.agents)}  # names may be there twice
@@ -102,7 +110,7 @@ class _Simulation:
         async def fetch() -> str:
             return page.render(self._engine.counters())
 
-        async with make_gate(URL, self._controller, poll_interval_s=self._poll_interval_s, fetch_metrics=fetch) as gate:
+        async with self._gate(fetch) as gate:
             recorder.begin()
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch(gate))
@@ -123,7 +131,12 @@ class _Simulation:
             max_wait_s=gate.stats().longest_wait_s,
         )
 
-    async def _root(self, gate: ConcurGate, agent: AgentTrace) -> None:
+    def _gate(self, fetch: Callable[[], Awaitable[str]]) -> RunGate:
+        if self._make is not None:
+            return self._make(fetch, self._poll_interval_s)
+        return make_gate(URL, self._controller, poll_interval_s=self._poll_interval_s, fetch_metrics=fetch)
+
+    async def _root(self, gate: RunGate, agent: AgentTrace) -> None:
         """An agent that nobody spawns: the time that it has its place is that of all it spawns."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(agent.start_seconds)
@@ -131,12 +144,12 @@ class _Simulation:
         waited = await self._run(gate, agent)
         self._recorder.note_agent(loop.time() - since - waited)
 
-    async def _spawned(self, gate: ConcurGate, agent: AgentTrace) -> None:
+    async def _spawned(self, gate: RunGate, agent: AgentTrace) -> None:
         await asyncio.sleep(agent.start_seconds)
         await self._run(gate, agent)
         self._recorder.note_agent(0.0)
 
-    async def _run(self, gate: ConcurGate, agent: AgentTrace) -> float:
+    async def _run(self, gate: RunGate, agent: AgentTrace) -> float:
         """Run an agent to its end; returns how long it waited at the gate. [s]"""
         loop = asyncio.get_running_loop()
         recorder = self._recorder
@@ -165,7 +178,7 @@ class _Simulation:
                 asked = loop.time()
         return waited
 
-    async def _watch(self, gate: ConcurGate) -> None:
+    async def _watch(self, gate: RunGate) -> None:
         shown = 0.0
         while True:
             self._recorder.sample(gate)

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from concur_agents import admission
 from concur_agents.admission import Admission
 from concur_agents.place import Place, State
 
@@ -110,7 +111,7 @@ class Watched(Admission):
         """Whether this many of its kind are in their first turn that one more would be a rush on a guess."""
         kind = place.kind
         cold = [other for other in self.those(State.ACTIVE) if other.kind is kind and not other.warm]
-        return not place.sized and len(cold) >= 1 + kind.first_turns
+        return not place.sized and len(cold) >= admission.FIRST_BATCH + kind.first_turns
 
     def victims(self) -> set[Place]:
         """Who is paused if it begins a turn: the smallest, the newest among equals, until under the line, never all."""

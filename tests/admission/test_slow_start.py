@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from admission.stage import Stage
+
+from concur_agents import admission
+
+
+@pytest.fixture(autouse=True)
+def one_at_first(monkeypatch):
+    """The rule is the same with a batch of one, and its steps are seen one by one."""
+    monkeypatch.setattr(admission, "FIRST_BATCH", 1)
 
 
 def first_turn_done(stage, place, tokens):
@@ -30,6 +39,15 @@ async def test_the_batches_double_as_long_as_nobody_knows_the_size():
             first_turn_done(stage, place, 10)
 
     assert sizes == [1, 2, 4, 8, 16, 32, 37]
+
+
+async def test_the_first_batch_is_one_that_any_cache_holds(monkeypatch):
+    monkeypatch.undo()
+    stage = Stage(tokens=1_000_000)
+    for n in range(100):
+        await stage.ask(f"{n}")
+
+    assert len(await batch(stage)) == 8
 
 
 async def test_a_known_size_does_not_open_the_gate_at_once():

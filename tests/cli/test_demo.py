@@ -20,8 +20,8 @@ def test_the_demo_shows_both_runs_and_says_what_to_do_next():
 
     assert result.exit_code == 0, result.output
     assert "no gate: " in result.stdout
-    rows = [line.split()[0] for line in result.stdout.splitlines() if line.startswith(("none ", "aimd "))]
-    assert rows == ["none", "aimd"]
+    rows = [line.split()[0] for line in result.stdout.splitlines() if line.startswith(("none ", "working-set "))]
+    assert rows == ["none", "working-set"]
     assert "simulated" in result.stdout
     assert "concur demo --url http://localhost:8000" in result.stdout
     assert "ConcurGate(" in result.stdout

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from concur_agents.control import CONTROLLER_SPECS, Aimd, Fixed, Pi, Unlimited, parse_controller
+from concur_agents.control import CONTROLLER_SPECS, Aimd, Fixed, Pi, Unlimited, WorkingSet, parse_controller
 
 
-@pytest.mark.parametrize(("spec", "kind"), [("none", Unlimited), ("aimd", Aimd), ("pi", Pi), ("fixed:16", Fixed)])
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [("none", Unlimited), ("aimd", Aimd), ("pi", Pi), ("fixed:16", Fixed), ("working-set", WorkingSet)],
+)
 def test_a_name_gives_its_controller_and_the_controller_gives_its_name(spec, kind):
     controller = parse_controller(spec)
 
@@ -34,7 +37,7 @@ def test_fixed_without_a_number_that_lets_somebody_run_says_what_to_write(spec):
         parse_controller(spec)
 
 
-@pytest.mark.parametrize("spec", ["", "AIMD", "semaphore", "16", "working-set", "none,aimd"])
+@pytest.mark.parametrize("spec", ["", "AIMD", "semaphore", "16", "workingset", "none,aimd"])
 def test_an_unknown_name_is_answered_with_the_known_ones(spec):
     with pytest.raises(ValueError, match=r"write one of none, fixed:N, aimd, pi"):
         parse_controller(spec)

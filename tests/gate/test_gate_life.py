@@ -67,7 +67,7 @@ def test_no_gate_means_everybody_at_once():
 
 
 def test_aimd_starts_with_eight_and_grows_by_two_every_five_seconds_on_an_idle_cache(monkeypatch):
-    gate = gate_on(Server(usage=0.1), monkeypatch)
+    gate = gate_on(Server(usage=0.1), monkeypatch, controller="aimd")
 
     async def main():
         agents = [asyncio.create_task(work(gate, 100)) for _ in range(40)]
@@ -132,7 +132,7 @@ def test_a_fixed_budget_needs_no_metrics_and_says_so_only_in_the_log(monkeypatch
 
 def test_an_outage_freezes_the_budget_then_falls_to_the_floor_and_recovers(monkeypatch):
     server = Server(usage=0.1)
-    gate = gate_on(server, monkeypatch, floor_agents=2, outage_grace_s=30)
+    gate = gate_on(server, monkeypatch, controller="aimd", floor_agents=2, outage_grace_s=30)
 
     async def main():
         agents = [asyncio.create_task(work(gate, 200)) for _ in range(60)]
@@ -162,7 +162,7 @@ def test_an_outage_freezes_the_budget_then_falls_to_the_floor_and_recovers(monke
 
 def test_a_sleeping_server_freezes_the_budget_for_as_long_as_it_sleeps(monkeypatch):
     server = Server(usage=0.1)
-    gate = gate_on(server, monkeypatch)
+    gate = gate_on(server, monkeypatch, controller="aimd")
 
     async def main():
         agents = [asyncio.create_task(work(gate, 300)) for _ in range(60)]
@@ -281,7 +281,7 @@ def test_max_agents_is_a_ceiling_whatever_the_controller_says():
 
 
 def test_observe_mode_holds_nobody_and_records_what_it_would_have_done(monkeypatch):
-    gate = gate_on(Server(usage=0.1), monkeypatch, mode="observe")
+    gate = gate_on(Server(usage=0.1), monkeypatch, controller="aimd", mode="observe")
 
     async def main():
         return await asyncio.gather(*(work(gate) for _ in range(20)))

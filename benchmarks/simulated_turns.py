@@ -1,7 +1,7 @@
 """What a simulated turn costs, with the real gate in the loop.
 
-    python benchmarks/simulation.py            100, 1,000 and 10,000 agents, about ten minutes
-    python benchmarks/simulation.py --quick    without the 10,000
+    python benchmarks/simulated_turns.py            100, 1,000 and 10,000 agents, about ten minutes
+    python benchmarks/simulated_turns.py --quick    without the 10,000
 
 Plain asyncio agents take 40 turns each through a gate, on an embedded engine, in virtual time: what is measured is the
 loop, the gate, the engine and little else. Every round is a process of its own, so that none finds what another left
