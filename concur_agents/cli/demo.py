@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from concur_agents.replay.server import LiveServer
 
 SOURCE = "workload:search"
-AGENTS = 80
-MODEL = "qwen3-32b"
-HARDWARE = "h100:2"
-SCALE = 0.5
+AGENTS = 72
+MODEL = "qwen3-8b"
+HARDWARE = "a100-40"
+SCALE = 0.25
 """Of the generated contexts: two runs of the whole ones take a minute to compute."""
 
 LIVE_AGENTS = 40

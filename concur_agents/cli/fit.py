@@ -137,7 +137,8 @@ def print_calibration(calibration: Calibration, console: Console | None = None) 
         console.print(
             f"a step: {1e3 * costs.step:.3g} ms + {1e6 * costs.token:.3g} µs a token + {1e6 * costs.request:.3g} µs a "
             f"request + {1e6 * costs.prompt:.3g} µs a prompt + {1e9 * costs.read:.3g} ns a token of context read + "
-            f"{1e9 * costs.attended:.3g} ns a token attended; beside it {1e3 * profile.request_latency:.3g} ms a call",
+            f"{1e9 * costs.attended:.3g} ns a token attended, {1e9 * costs.largest:.3g} ns more in the largest prompt; "
+            f"beside it {1e3 * profile.request_latency:.3g} ms a call",
             markup=False,
             soft_wrap=True,
         )

@@ -48,6 +48,9 @@ LEASE_READS = 4.0
 """A place is held through a tool wait as long as reading the running contexts anew would take this many times over.
 Once is the break-even of one agent that has the server's prefill to itself; beside decoding it gets a part of it."""
 
+LONGEST_LEASE_S = 3600.0
+"""A lease is no longer than this, however little was read of late. [s]"""
+
 PREFILL_WINDOW_S = 2.0
 """Prompt tokens a second are told from windows as long as this; shorter ones see single steps. [s]"""
 
@@ -95,7 +98,7 @@ class WorkingSet:
         """The budget from now on, see `Controller.decide`."""
         capacity = known(engine.capacity_tokens) if engine is not None else None
         counted = self._counting.decide(pool, engine, now)
-        if engine is None or not capacity:
+        if engine is None or capacity is None or capacity <= 0:
             return counted
         self._learn_prefill(engine, now)
         self._learn_share(pool, capacity)
@@ -132,7 +135,7 @@ class WorkingSet:
         usage = known(engine.usage)
         if usage is None or not self._prefill:
             return None
-        return LEASE_READS * usage * capacity / self._prefill
+        return min(LONGEST_LEASE_S, LEASE_READS * max(0.0, usage) * capacity / self._prefill)
 
     def _nobody_tells(self, pool: PoolView, now: float) -> bool:
         """Whether agents have been active for long, and none of them has told its tokens."""

@@ -82,8 +82,8 @@ class Timed:
 
     @property
     def measured_s(self) -> float:
-        """The middle one of the passes. [s]"""
-        return median(self.passes_s)
+        """The shortest of the passes: whatever disturbs one makes it longer. [s]"""
+        return min(self.passes_s)
 
     @property
     def error(self) -> float:
@@ -266,7 +266,7 @@ def _gap_s(probe: Probe, times: dict[str, list[float]]) -> float:
 
 
 def _fitted(blank: EngineProfile, probes: Sequence[Probe], times: dict[str, list[float]]) -> Calibration:
-    measured = {name: median(passes) for name, passes in times.items()}
+    measured = {name: min(passes) for name, passes in times.items()}
     # A first guess that only has to be of the right order: what a token and a step cost can be read off two probes.
     shortest = min(measured.values())
     profile = blank.model_copy(update={"step_time": LinearProfile(step=shortest / 2, token=shortest / 100)})
@@ -277,7 +277,7 @@ def _fitted(blank: EngineProfile, probes: Sequence[Probe], times: dict[str, list
             scale = probe.weight / measured[work.name]
             rows.append([scale * value for value in (*work.sums, 1.0)])
             targets.append(probe.weight - scale * work.idle_s)
-        step, token, attended, read, request, prompt, latency = fit_non_negative(rows, targets)
+        step, token, attended, read, request, prompt, largest, latency = fit_non_negative(rows, targets)
         costs = LinearProfile(
             step=max(step, shortest * 1e-3),  # a step that takes no time would never end
             token=token,
@@ -285,6 +285,7 @@ def _fitted(blank: EngineProfile, probes: Sequence[Probe], times: dict[str, list
             read=read,
             request=request,
             prompt=prompt,
+            largest=largest,
         )
         profile = blank.model_copy(update={"step_time": costs, "request_latency": latency})
     return Calibration(
@@ -299,13 +300,13 @@ class _Work:
 
     Attributes:
         name: The probe's name.
-        sums: Steps, tokens, attended, read, requests and prompts, over all its steps.
+        sums: Steps, tokens, attended, read, requests, prompts and the largest prompts' work, over all its steps.
         took_s: From the first request to the last answer. [s]
         idle_s: Of that, when the engine had nothing to do and no latency passed. [s]
     """
 
     name: str
-    sums: tuple[int, int, int, int, int, int]
+    sums: tuple[int, int, int, int, int, int, int]
     took_s: float
     idle_s: float
 
@@ -339,6 +340,7 @@ def _works(profile: EngineProfile, probes: Sequence[Probe], times: dict[str, lis
                     sum(load.read for load in done),
                     sum(load.requests for load in done),
                     sum(load.requests - load.decodes for load in done),
+                    sum(load.largest for load in done),
                 ),
                 took_s=now - began,
                 idle_s=max(0.0, now - began - latency - busy),

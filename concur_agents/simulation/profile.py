@@ -68,6 +68,7 @@ class LinearProfile(BaseModel):
         read: Paid for each KV token read. [s]
         request: Paid for each request in the batch. [s]
         prompt: Paid for each request in the batch that computes its prompt. [s]
+        largest: Paid for each token attended by each of the largest prompt in the step. [s]
     """
 
     model_config = _STRICT
@@ -79,6 +80,7 @@ class LinearProfile(BaseModel):
     read: Cost = 0.0
     request: Cost = 0.0
     prompt: Cost = 0.0
+    largest: Cost = 0.0
 
     def step_time(self) -> StepTime:
         """The function."""
@@ -89,6 +91,7 @@ class LinearProfile(BaseModel):
             read=self.read,
             request=self.request,
             prompt=self.prompt,
+            largest=self.largest,
         )
 
 

@@ -111,7 +111,7 @@ class RooflineStepTime:
 
     def __call__(self, load: StepLoad, /) -> float:
         """Duration of one step. [s]"""
-        tokens, requests, _, attended, read = load
+        tokens, requests, _, attended, read, _ = load
         weights = self._weights + self._expert_weights * (1.0 - self._missed**tokens)
         linear = self._linear_token * tokens + self._linear_request * requests
         traffic = self._kv_read * read + self._kv_request * requests

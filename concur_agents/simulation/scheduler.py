@@ -132,12 +132,15 @@ class Scheduler:
         decodes = self.decodes
         requests = tokens = decodes
         attended = read = self.context + decodes
+        largest = 0
         for request, chunk in self._chunks:
             requests += 1
             tokens += chunk
-            attended += chunk * (request.computed - chunk) + chunk * (chunk + 1) // 2
+            work = chunk * (request.computed - chunk) + chunk * (chunk + 1) // 2
+            attended += work
+            largest = max(largest, work)
             read += request.computed
-        return StepLoad(tokens, requests, decodes, attended, read) if requests else None
+        return StepLoad(tokens, requests, decodes, attended, read, largest) if requests else None
 
     def _take_by_preempting(self) -> None:
         order = list(self.running.values())

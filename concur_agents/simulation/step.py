@@ -18,6 +18,7 @@ class StepLoad(NamedTuple):
             the prefill (and recomputation) in the batch.
         attended: Attention work: Σ over computed tokens of the tokens each attends, itself included. [tokens²]
         read: KV tokens read: Σ over requests of the context at the end of the step. [tokens]
+        largest: The attention work of the one prompt in the batch that has most of it; 0 with none. [tokens²]
     """
 
     tokens: int
@@ -25,6 +26,7 @@ class StepLoad(NamedTuple):
     decodes: int
     attended: int
     read: int
+    largest: int = 0
 
 
 class StepTime(Protocol):
@@ -45,6 +47,8 @@ class LinearStepTime:
         attended: Paid for each token attended by each. [s]
         read: Paid for each KV token read. [s]
         request: Paid for each request in the batch. [s]
+        largest: Paid for each token attended by each of the largest prompt in the step, on top of `attended`: on a CPU
+            a prompt's attention runs on one core, and the others wait for the last. [s]
         prompt: Paid for each request in the batch that computes its prompt: on a small server, what taking in and
             answering a call costs the processor that also computes. [s]
     """
@@ -55,6 +59,7 @@ class LinearStepTime:
     read: float = 0.0
     request: float = 0.0
     prompt: float = 0.0
+    largest: float = 0.0
 
     def __call__(self, load: StepLoad, /) -> float:
         """Duration of one step. [s]"""
@@ -65,4 +70,5 @@ class LinearStepTime:
             + self.read * load.read
             + self.request * load.requests
             + self.prompt * (load.requests - load.decodes)
+            + self.largest * load.largest
         )

@@ -297,6 +297,9 @@ def load_of(batch: Batch) -> StepLoad:
         decodes=sum(one.decodes for one in batch),
         attended=sum(sum(range(one.before + 1, one.before + one.tokens + 1)) for one in batch),
         read=sum(one.before + one.tokens for one in batch),
+        largest=max(
+            (sum(range(one.before + 1, one.before + one.tokens + 1)) for one in batch if not one.decodes), default=0
+        ),
     )
 
 
