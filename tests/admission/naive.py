@@ -33,6 +33,7 @@ class Watched(Admission):
         self._first_passed: dict[Place, float] = {}
         self._handing_back = False
         self._most = 0
+        self._idle_since: dict[Place, float] = {}
 
     async def acquire(self, place: Place) -> None:
         self.places.append(place)
@@ -50,6 +51,7 @@ class Watched(Admission):
         if not self._handing_back:
             self._check_turn_of(place)
         self._first_passed.pop(place, None)
+        self._idle_since.pop(place, None)
         super()._activate(place)
 
     def _return_to_lender(self, lender: Place, *, handed_back: bool) -> None:
@@ -62,6 +64,27 @@ class Watched(Admission):
         if not self._at_a_rounding():
             assert must == (place in self.victims()), f"{place} {'' if must else 'not '}paused: {self}"
         return must
+
+    def _take_lapsed(self, head: Place) -> bool:
+        """A place is taken only past its lease, only between turns, only for a head that does not fit otherwise."""
+        assert not self.fits(head, slack=-ROUNDING)
+        before = self.those(State.ACTIVE)
+        took = super()._take_lapsed(head)
+        taken = [place for place in before if place.state is not State.ACTIVE]
+        assert took == bool(taken)
+        for place in taken:
+            assert place.state is State.LAPSED
+            assert place.turned
+            assert not place.running
+            assert self._idle_since[place] + self._budget.tool_lease_s <= self._clock()
+        return took
+
+    def _note_idle(self, place: Place) -> None:
+        super()._note_idle(place)
+        if place.state is State.ACTIVE and place.turned and not place.running:
+            self._idle_since.setdefault(place, self._clock())
+        else:
+            self._idle_since.pop(place, None)
 
     def _check_turn_of(self, place: Place) -> None:
         head = self.queue()[0]
@@ -180,7 +203,14 @@ class Watched(Admission):
         assert list(self._by_size) == by_context(place for place in active if place.turned)
         assert list(self._held) == by_context(place for place in active if place.waiters)
         assert [waiting.name for waiting in self.waiting()] == [place.name for place in [*self._held, *queue]]
+        idle = [place for place in active if place.turned and not place.running]
+        assert set(self._idle) == set(idle)
+        assert list(self._idle.values()) == sorted(self._idle.values()), "the one idle for longest is not the first"
         for place in self.places:
+            if place.state is State.LAPSED:
+                assert not place.waiters
+                assert not place.running
+                assert place.queue_key is place.order_key is None
             if place.state is State.FINISHED:
                 assert not place.waiters
                 assert place.queue_key is place.order_key is None
