@@ -3,6 +3,7 @@
 # make lint            style, types                             make format   let ruff mend what it can
 # make live            install a real CPU vLLM, test against it make vllm     run that vLLM in the foreground
 # make bench           measure the gate's own cost, and that of a simulated turn
+# make controllers     simulate every controller and its rivals on many loads; CONCUR_TRACES=DIR adds recorded ones
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,7 @@ PYTEST_ARGS ?=
 LIVE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format live vllm bench clean
+.PHONY: help venv demo test lint format live vllm bench controllers clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -53,6 +54,9 @@ vllm: venv
 bench: venv
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/simulated_turns.py
+
+controllers: venv
+	$(BIN)/python benchmarks/controllers.py --jobs 2 --json controllers.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
