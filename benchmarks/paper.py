@@ -54,7 +54,7 @@ SETTINGS = (
     Setting("qwen3-32b", "h100:2", 256, (2, 4, 6, 8, 10, 12, 16, 64), 2.99),
     Setting("deepseek-v3", "h100:16", 40, (4, 6, 8, 10, 12, 16, 20, 24), 1.90),
 )
-COLORS = {"none": "#c1443c", "aimd": "#2f6f9f"}
+COLORS = {"none": "#c1443c", "aimd": "#8a6fb0", "working-set": "#2f7f5f"}
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def run_all(setting: Setting, name: str) -> dict[str, RunResult]:
     workload = Workload.load(f"workload:{name}", Shape(agents=setting.agents))
     profile = EngineProfile.from_hardware(setting.model, setting.hardware)
     profile = profile.model_copy(update={"max_model_len": max(profile.max_model_len, workload.longest)})
-    specs = ["none", "aimd", *(f"fixed:{cap}" for cap in setting.caps)]
+    specs = ["none", "aimd", "working-set", *(f"fixed:{cap}" for cap in setting.caps)]
     runs = {}
     for spec in specs:
         print(f"  {setting.model} {setting.hardware} {name} {spec}", file=sys.stderr)
