@@ -134,7 +134,7 @@ class Watched(Admission):
         """Whether this many of its kind are in their first turn that one more would be a rush on a guess."""
         kind = place.kind
         cold = [other for other in self.those(State.ACTIVE) if other.kind is kind and not other.warm]
-        return not place.sized and len(cold) >= admission.FIRST_BATCH + kind.first_turns
+        return not place.sized and len(cold) >= admission.FIRST_BATCH + admission.BATCH_GROWTH * kind.first_turns
 
     def victims(self) -> set[Place]:
         """Who is paused if it begins a turn: the smallest, the newest among equals, until under the line, never all."""

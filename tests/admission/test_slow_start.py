@@ -1,4 +1,4 @@
-"""Agents of a kind that has not told its size yet enter a token budget in doubling batches."""
+"""Agents of a kind that has not told its size yet enter a token budget in growing batches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from concur_agents import admission
 
 @pytest.fixture(autouse=True)
 def one_at_first(monkeypatch):
-    """The rule is the same with a batch of one, and its steps are seen one by one."""
+    """The rule is the same with smaller numbers, and its steps are seen one by one."""
     monkeypatch.setattr(admission, "FIRST_BATCH", 1)
+    monkeypatch.setattr(admission, "BATCH_GROWTH", 1)
 
 
 def first_turn_done(stage, place, tokens):
