@@ -120,6 +120,10 @@ class HttpPage:
         except aiohttp.ClientConnectorError as error:
             reason = (error.os_error.strerror or "no connection").lower()
             raise MetricsError(f"nothing answers ({reason}): is the server up, is the port right?") from None
+        except aiohttp.ClientOSError as error:
+            # A kept connection that the other side no longer knows: it died between two polls.
+            reason = (error.strerror or "the connection broke").lower()
+            raise MetricsError(f"nothing answers ({reason}): is the server up, is the port right?") from None
         except Exception as error:  # noqa: BLE001 - a caller counts on it that no server can raise anything else
             # The client's own messages may hold the query of the address.
             raise MetricsError(

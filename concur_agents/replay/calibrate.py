@@ -82,8 +82,8 @@ class Timed:
 
     @property
     def measured_s(self) -> float:
-        """The shortest of the passes: whatever disturbs one makes it longer. [s]"""
-        return min(self.passes_s)
+        """The middle one of the passes. [s]"""
+        return median(self.passes_s)
 
     @property
     def error(self) -> float:
@@ -266,7 +266,7 @@ def _gap_s(probe: Probe, times: dict[str, list[float]]) -> float:
 
 
 def _fitted(blank: EngineProfile, probes: Sequence[Probe], times: dict[str, list[float]]) -> Calibration:
-    measured = {name: min(passes) for name, passes in times.items()}
+    measured = {name: median(passes) for name, passes in times.items()}
     # A first guess that only has to be of the right order: what a token and a step cost can be read off two probes.
     shortest = min(measured.values())
     profile = blank.model_copy(update={"step_time": LinearProfile(step=shortest / 2, token=shortest / 100)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import struct
 import traceback
 from contextlib import nullcontext
 
@@ -292,6 +293,17 @@ class TestBadServers:
 
         async with raw_server(talk) as url:
             with pytest.raises(MetricsError, match="stuck or out of reach"):
+                await poll(url)
+
+    async def test_a_server_that_is_killed_with_the_connection_open(self, raw_server):
+        async def talk(reader, writer):
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+            await reader.readline()
+            writer.transport.abort()
+
+        async with raw_server(talk) as url:
+            with pytest.raises(MetricsError, match=r"nothing answers \(.*\): is the server up, is the port right"):
                 await poll(url)
 
     async def test_nobody_at_the_port(self):
