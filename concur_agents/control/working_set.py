@@ -34,15 +34,20 @@ RISE = 1.02
 """One rise. Four of them undo a cut: what is given up at once is taken back with care."""
 
 EVIDENCE_SHARE = 0.5
-"""A verdict needs turns that could have found this share of the cache in it. Fewer would judge one agent, not the pool;
-and those that were in flight at a cut must be over before the next, for they still tell of the time before it."""
+"""A verdict needs turns that could have found this share of the cache in it. Fewer would judge one agent, not the
+pool."""
 
-PAUSE_TURNS = 1.0
-"""An agent is paused when the next turn of all would not fit any more: to wait until it does not is too late."""
+SETTLING_ROUNDS = 2.0
+"""After a cut nothing is judged for this many turns of each agent: in the first, agents are paused, and the others find
+what was evicted before. Without it a real server's one overflow was punished nine times."""
 
-ADMIT_TURNS = 2.0
+PAUSE_TURNS = 2.0
+"""An agent is paused when two more turns of all would not fit: one that is in flight, and shows only at its end, and
+the next. With one, small contexts that grow by a quarter a turn overflowed a real server's cache before anybody paused."""
+
+ADMIT_TURNS = 3.0
 """An agent enters if all can grow by this many turns: with the same line for both, whoever enters is paused at once,
-and each time costs a reading of its context. From 1.5 to 4 turns it made no difference."""
+and each time costs a reading of its context. A turn more or less made no difference."""
 
 LEASE_READS = 4.0
 """A place is held through a tool wait as long as reading the running contexts anew would take this many times over.
@@ -89,6 +94,7 @@ class WorkingSet:
     _loss: float | None = field(default=None, init=False)
     _reusable_before: int = field(default=0, init=False)
     _lost_before: int = field(default=0, init=False)
+    _settled_at: float = field(default=0.0, init=False)
     _prefill: float = field(default=0.0, init=False)
     _prefill_at: float = field(default=0.0, init=False)
     _silent_since: float | None = field(default=None, init=False)
@@ -98,7 +104,7 @@ class WorkingSet:
         """The budget from now on, see `Controller.decide`."""
         capacity = known(engine.capacity_tokens) if engine is not None else None
         counted = self._counting.decide(pool, engine, now)
-        if engine is None or capacity is None or capacity <= 0:
+        if engine is None or capacity is None or capacity < 1:
             return counted
         self._learn_prefill(engine, now)
         self._learn_share(pool, capacity)
@@ -114,6 +120,9 @@ class WorkingSet:
         )
 
     def _learn_share(self, pool: PoolView, capacity: float) -> None:
+        if pool.turns < self._settled_at:
+            self._reusable_before, self._lost_before = pool.reusable_tokens, pool.lost_tokens
+            return
         reusable = pool.reusable_tokens - self._reusable_before
         if reusable < EVIDENCE_SHARE * capacity:
             return
@@ -121,6 +130,7 @@ class WorkingSet:
         self._reusable_before, self._lost_before = pool.reusable_tokens, pool.lost_tokens
         if self._loss > LOSS_LIMIT:
             self._share = max(LOWEST_SHARE, CUT * self._share)
+            self._settled_at = pool.turns + SETTLING_ROUNDS * (pool.active + pool.paused)
         elif self._loss < LOSS_FREE:
             self._share = min(SHARE, RISE * self._share)
 

@@ -52,11 +52,19 @@ def test_a_share_of_the_cache_may_be_active_with_room_to_grow_for_who_enters():
 
 
 def test_agents_that_lose_what_they_had_cost_a_cut_for_each_verdict():
-    lost = [weighed(reusable_tokens=60_000 * n, lost_tokens=20_000 * n) for n in range(4)]
+    lost = [weighed(turns=100 * n, reusable_tokens=60_000 * n, lost_tokens=20_000 * n) for n in range(4)]
 
     shares = [share(budget) for budget in play(lost)]
 
     assert shares == pytest.approx([SHARE, SHARE * CUT, SHARE * CUT**2, SHARE * CUT**3])
+
+
+def test_after_a_cut_nothing_is_judged_until_each_agent_has_had_two_turns():
+    lost = [weighed(turns=n, reusable_tokens=60_000 * n, lost_tokens=20_000 * n) for n in range(12)]
+
+    shares = [share(budget) for budget in play(lost)]
+
+    assert shares == pytest.approx([SHARE] + 8 * [SHARE * CUT] + 3 * [SHARE * CUT**2])
 
 
 def test_a_few_turns_are_no_evidence():
@@ -73,7 +81,7 @@ def test_what_a_resumed_agent_reads_again_is_no_loss():
 
 
 def test_a_share_that_was_cut_grows_back_and_not_beyond():
-    pools = [weighed(reusable_tokens=60_000 * n, lost_tokens=min(n, 3) * 20_000) for n in range(60)]
+    pools = [weighed(turns=100 * n, reusable_tokens=60_000 * n, lost_tokens=min(n, 3) * 20_000) for n in range(60)]
 
     shares = [share(budget) for budget in play(pools)]
 
