@@ -43,7 +43,8 @@ what was evicted before. Without it a real server's one overflow was punished ni
 
 PAUSE_TURNS = 2.0
 """An agent is paused when two more turns of all would not fit: one that is in flight, and shows only at its end, and
-the next. With one, small contexts that grow by a quarter a turn overflowed a real server's cache before anybody paused."""
+the next. With one, small contexts that grow by a quarter a turn overflowed a real server's cache before anybody
+paused."""
 
 ADMIT_TURNS = 3.0
 """An agent enters if all can grow by this many turns: with the same line for both, whoever enters is paused at once,
