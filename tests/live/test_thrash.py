@@ -84,5 +84,5 @@ async def test_the_cache_thrashes_without_a_gate_and_does_not_with_one(vllm_serv
     assert gated.hit_rate > 0.75
     assert gated.computed_prompt_tokens < 0.5 * none.computed_prompt_tokens
     assert gated.mean_active_agents <= 6
-    # With nothing to tune: most of what the cap that was chosen for this load saves.
-    assert results["working-set"].computed_prompt_tokens < 0.6 * none.computed_prompt_tokens
+    # With nothing to tune; a cap that was chosen for this load saves more (docs/measurements.md).
+    assert results["working-set"].computed_prompt_tokens < 0.75 * none.computed_prompt_tokens
