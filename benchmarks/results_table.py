@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cases import GROUPS
 
 from concur_agents.control import CONTROLLER_SPECS
+from concur_agents.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,9 +63,7 @@ class Results:
         with self._lock:
             self.of[job.key] = result
             if self._path is not None:
-                new = self._path.with_name(self._path.name + ".new")
-                new.write_text(json.dumps(self.of, indent=1))
-                new.replace(self._path)
+                write_whole(self._path, json.dumps(self.of, indent=1))
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ FOUNDATION = {"errors", "order", "kind", "config", "control.base"}
 GATE = {"", "gate", "agent", "admission", "place", "pool", "stats", "pacing", *FOUNDATION}
 MAY_KNOW = {
     "errors": set(),
+    "files": set(),
     "order": set(),
     "kind": set(),
     "config": set(),
     "control": {"errors"},
     "engines": {"errors"},
-    "simulation": {"errors"},  # stands on the server's side of the wire
+    "simulation": {"errors", "files"},  # stands on the server's side of the wire
     "place": {"order", "kind"},
     "stats": {"control.base"},
     "pacing": {"errors"},
@@ -33,7 +34,7 @@ MAY_KNOW = {
     "gate": (GATE - {"", "gate"}) | {"control", "engines"},
     "": {"gate", "agent", "place", "stats", "config", "control.base", "errors"},
     "integrations": GATE,
-    "replay": GATE | {"control", "engines", "integrations", "simulation"},
+    "replay": GATE | {"control", "engines", "files", "integrations", "simulation"},
     "cli": GATE | {"control", "engines", "integrations", "simulation", "replay"},
 }
 """By room: the modules (dotted, with all below them) that it may import beside its own; `""` is the package itself."""

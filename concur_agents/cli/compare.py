@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path  # noqa: TC003  typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ import typer
 from concur_agents.cli.engine import FitOption, HardwareOption, chosen_profile, reaching
 from concur_agents.cli.live import check_live, live_server
 from concur_agents.cli.progress import make_reporter
+from concur_agents.cli.say import INTERRUPTED, say, say_error
 from concur_agents.cli.table import print_comparison
 from concur_agents.control import CONTROLLER_SPECS, parse_controller
 from concur_agents.errors import ConcurError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from concur_agents.cli.progress import Reporter
     from concur_agents.simulation.profile import EngineProfile
-
-INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
 
 
 HELP = """\
@@ -156,10 +154,10 @@ def compare(  # noqa: PLR0917  typer makes an option of each
             else:
                 _run_simulated(plan, chosen_profile(model_name, hardware, fit), outcome, reporter)
     except KeyboardInterrupt:
-        _say(f"stopped; {sum(map(len, outcome.runs.values()))} of the runs are done")
+        say(f"stopped; {sum(map(len, outcome.runs.values()))} of the runs are done")
         code = INTERRUPTED
     except (ConcurError, ValueError, OSError) as error:
-        _say(f"error: {' '.join(str(error).split())}")
+        say_error(error)
         code = 1
     comparisons = outcome.comparisons()
     for comparison in comparisons:
@@ -268,9 +266,9 @@ def _written(comparisons: list[Comparison], path: Path) -> bool:
     try:
         write_json(comparisons, path)
     except OSError as error:
-        _say(f"error: --json {path}: {error.strerror or error}; the table above is all there is")
+        say(f"error: --json {path}: {error.strerror or error}; the table above is all there is")
         return False
-    _say(f"written to {path}")
+    say(f"written to {path}")
     return True
 
 
@@ -281,7 +279,3 @@ def _check_length(plan: _Plan, engine: EngineInfo) -> None:
             f"a call has {plan.longest:,} tokens of prompt and output, and {engine.model} takes {limit:,}: give "
             f"--max-context {limit}, or a smaller --scale"
         )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"concur: {text}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from concur_agents.cli.compare import INTERRUPTED
 from concur_agents.cli.engine import HardwareOption, reaching
 from concur_agents.cli.live import check_live, live_server, needed_packages
+from concur_agents.cli.say import INTERRUPTED, say, say_error
 from concur_agents.cli.side_by_side import SideBySide
 from concur_agents.cli.table import print_comparison
 from concur_agents.config import GateConfig
@@ -97,10 +96,10 @@ def demo(  # noqa: PLR0917  typer makes an option of each
                 shape = Shape(agents=LIVE_AGENTS if agents is None else agents, seed=seed)
                 asyncio.run(_live(url, model, shape, spec, outcome, view))
     except KeyboardInterrupt:
-        _say("stopped")
+        say("stopped")
         code = INTERRUPTED
     except (ConcurError, ValueError, OSError) as error:
-        _say(f"error: {' '.join(str(error).split())}")
+        say_error(error)
         code = 1
     if outcome.engine is not None and outcome.workload is not None and outcome.runs:
         print_comparison(
@@ -179,7 +178,3 @@ def _tell_what_next(console: Console, *, live: bool) -> None:
         ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"concur: {text}\n")

@@ -10,14 +10,14 @@ import typer
 from concur_agents.simulation.profile import EngineProfile
 
 DEFAULT_MODEL = "qwen3-32b"
-DEFAULT_HARDWARE = "h100"
+DEFAULT_HARDWARE = "h100:8"
 
 HardwareOption = Annotated[
     str | None,
     typer.Option(
         "--hardware",
         metavar="GPU:N",
-        help="The GPUs to simulate, such as h100:8; one h100 if not given.",
+        help="The GPUs to simulate, such as h100:2; h100:8 if not given.",
     ),
 ]
 FitOption = Annotated[

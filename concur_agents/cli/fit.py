@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path  # noqa: TC003  typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from concur_agents.cli.live import check_live, live_server
+from concur_agents.cli.say import INTERRUPTED, say, say_error
 from concur_agents.errors import ConcurError
 from concur_agents.simulation.limits import SchedulerLimits
 
 if TYPE_CHECKING:
     from concur_agents.replay.calibrate import Calibration, Progress
 
-INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
 
 _DEFAULT = SchedulerLimits()
 
@@ -82,13 +81,13 @@ def fit(
         calibration = asyncio.run(_calibrate(url, model_name, limits, console))
         calibration.profile.save(file)
     except KeyboardInterrupt:
-        _say("stopped; nothing is written")
+        say("stopped; nothing is written")
         raise typer.Exit(INTERRUPTED) from None
     except (ConcurError, ValueError, OSError) as error:
-        _say(f"error: {' '.join(str(error).split())}")
+        say_error(error)
         raise typer.Exit(1) from None
     print_calibration(calibration)
-    _say(f"written to {file}; next: concur compare workload:swe --fit {file}")
+    say(f"written to {file}; next: concur compare workload:swe --fit {file}")
 
 
 async def _calibrate(url: str, model_name: str | None, limits: SchedulerLimits, console: Console) -> Calibration:
@@ -154,7 +153,3 @@ def _check_file(file: Path) -> None:
     """Tell before the minute, not after it, that nothing can be written."""
     if file.is_dir() or not os.access(file.absolute().parent, os.W_OK):
         raise ValueError(f"{file}: no file can be written there")
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"concur: {text}\n")

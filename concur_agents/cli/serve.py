@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import signal
-import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concur_agents.cli.engine import DEFAULT_HARDWARE, DEFAULT_MODEL, FitOption, HardwareOption, chosen_profile
+from concur_agents.cli.say import say
 from concur_agents.simulation.api import TOOL_ROUNDS, OpenAIApi
 from concur_agents.simulation.http import serving
 from concur_agents.simulation.profile import EngineProfile
@@ -83,7 +83,7 @@ def serve(  # noqa: PLR0917  typer makes an option of each
     except ValueError as error:
         _fail(" ".join(str(error).split()))
     except KeyboardInterrupt:  # where signals have no handlers in the loop: Windows
-        _say("stopped")
+        say("stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +119,13 @@ async def _serve(plan: _Plan) -> None:
     with _signals_set(stop):
         async with serving(api, host=plan.host, port=plan.port) as url:
             faster = "" if plan.speed == 1 else f", {plan.speed:g} times as fast"
-            _say(f"{plan.profile.name} on {url}/v1 — {plan.profile.description or 'as measured'}{faster}")
-            _say(
+            say(f"{plan.profile.name} on {url}/v1 — {plan.profile.description or 'as measured'}{faster}")
+            say(
                 f"KV cache of {engine.capacity_tokens:,} tokens, contexts up to {engine.max_model_len:,}. "
                 "It generates filler text: it is an engine to test against. Ctrl-C ends it."
             )
             await stop.wait()
-    _say("stopped")
+    say("stopped")
 
 
 @contextlib.contextmanager
@@ -167,10 +167,5 @@ def _why_not(error: OSError, host: str, port: int) -> str:
 
 
 def _fail(text: str) -> None:
-    _say(f"error: {text}")
+    say(f"error: {text}")
     raise typer.Exit(1)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"concur: {text}\n")
-    sys.stderr.flush()

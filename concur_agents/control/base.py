@@ -141,14 +141,6 @@ class EngineView(Protocol):
     def computed_prompt_tokens(self) -> float:
         """Prompt tokens within the window that no cache served."""
 
-    @property
-    def generation_tokens(self) -> float:
-        """Output tokens within the window."""
-
-    @property
-    def preemptions(self) -> float:
-        """Requests preempted within the window."""
-
 
 @runtime_checkable
 class Controller(Protocol):

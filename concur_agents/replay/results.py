@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
+
+from concur_agents.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,9 +194,4 @@ def write_json(comparisons: Sequence[Comparison], path: Path) -> None:
     """
     written: Any = [comparison.model_dump(mode="json") for comparison in comparisons]
     text = json.dumps(written[0] if len(written) == 1 else written, indent=2, ensure_ascii=False)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, text + "\n")

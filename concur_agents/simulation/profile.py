@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from concur_agents.files import write_whole
 from concur_agents.simulation.engine import Engine
 from concur_agents.simulation.hardware import parse_hardware
 from concur_agents.simulation.limits import SchedulerLimits
@@ -199,17 +198,7 @@ class EngineProfile(BaseModel):
         Raises:
             OSError: It cannot be written.
         """
-        path = Path(path)
-        with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(self.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        write_whole(Path(path), self.model_dump_json(indent=2) + "\n")
 
     def engine(self) -> Engine:
         """A new engine of this profile, at the beginning of its time."""

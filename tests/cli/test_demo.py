@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 
 import pytest
@@ -90,10 +91,15 @@ def test_ctrl_c_ends_it_without_a_traceback(monkeypatch):
     assert result.stderr.splitlines()[-1] == "concur: stopped"
 
 
-async def test_on_a_live_server_the_contexts_are_scaled_to_its_cache():
+async def test_on_a_live_server_the_contexts_are_scaled_to_its_cache(monkeypatch, tmp_path):
+    step = {"context_tokens": 90_000, "new_input_tokens": 90_000, "output_tokens": 900, "tool_seconds": 0}
+    trace = tmp_path / "large.jsonl"
+    trace.write_text("".join(json.dumps({"agent_id": f"{n}", "steps": [step]}) + "\n" for n in range(3)))
+    monkeypatch.setattr(demo_module, "SOURCE", str(trace))
     async with FakeVLLM() as vllm:
-        result = await asyncio.to_thread(concur, "demo", "--url", vllm.url, "--agents", 3)
+        result = await asyncio.to_thread(concur, "demo", "--url", vllm.url, "--agents", 12)
 
     assert result.exit_code == 0, result.output
-    assert "none" in result.stdout
-    assert all(len(body["prompt"]) <= vllm.capacity for body in vllm.bodies)
+    assert "\nworking-set " in result.stdout
+    lengths = {len(body["prompt"]) for body in vllm.bodies if len(body["prompt"]) > 1}
+    assert lengths == {round(demo_module.LIVE_PRESSURE * vllm.capacity / 12)}

@@ -22,4 +22,7 @@ def test_the_simulation_knows_nothing_of_the_rest_of_the_package(file):
             assert node.level == 0
             modules.append(node.module or "")
     ours = [module for module in modules if module.split(".")[0] == "concur_agents"]
-    assert all(module.startswith(("concur_agents.simulation", "concur_agents.errors")) for module in ours)
+    assert all(
+        module.startswith(("concur_agents.simulation", "concur_agents.errors", "concur_agents.files"))
+        for module in ours
+    )
