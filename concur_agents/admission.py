@@ -7,6 +7,9 @@ Two lines, both applied at every event (docs/behaviour.md):
 - *pause line*: who begins a turn gives its place up while Σ (footprint + pause_turns · growth) > tokens or more than
   `agents` are active, the smallest context first, the newest among equals.
 
+Who has been paused for `longest_pause_s` is *overdue*: it goes before all others of its priority, and whoever begins a
+turn makes room for it.
+
 A third rule applies while an agent waits for a tool: its place is *leased*. Once the lease has lapsed the place may be
 taken by a waiter that would not fit otherwise; untaken, its agent goes on unhindered, else it joins the paused ones at
 its next turn.
@@ -19,6 +22,8 @@ reading the state and changing it.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from typing import TYPE_CHECKING
 
 from .control.base import Budget, PoolView
@@ -46,17 +51,27 @@ class Admission:
         clock: Seconds that never go back, such as `loop.time`.
         totals: Where pauses and waits are counted.
         passing_limit_s: How long smaller agents may pass a big head. [s]
+        longest_pause_s: How long an agent stays paused before others make room for it. [s]
     """
 
-    def __init__(self, clock: Callable[[], float], totals: Totals, *, passing_limit_s: float) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        totals: Totals,
+        *,
+        passing_limit_s: float,
+        longest_pause_s: float = math.inf,
+    ) -> None:
         self._clock = clock
         self._totals = totals
         self._passing_limit_s = passing_limit_s
+        self._longest_pause_s = longest_pause_s
         self._budget: Budget | None = None
         self._queue = WaitingQueue()
         self._held: OrderedSums[Place] = OrderedSums()
         self._by_size: OrderedSums[Place] = OrderedSums()
         self._idle: dict[Place, float] = {}  # active places between two turns, by when that began
+        self._pauses: dict[Place, float] = {}  # paused places that are not overdue, by when that began
         self._closed = False
         self._seq = 0
         self._private = 0.0
@@ -96,9 +111,13 @@ class Admission:
             turns=totals.turns,
             prompt_tokens=totals.prompt_tokens,
             output_tokens=totals.output_tokens,
+            kept_tokens=totals.kept_tokens,
             reusable_tokens=totals.reusable_tokens,
             recomputed_tokens=totals.recomputed_tokens,
             lost_tokens=totals.lost_tokens,
+            refusals=totals.refusals,
+            turn_tokens=totals.turn_tokens,
+            ended_tokens=totals.ended_tokens,
         )
 
     # ------------------------------------------------------------------ the life of a place
@@ -175,6 +194,8 @@ class Admission:
             return
         self._run(place, -1)
         place.resumed &= not counts
+        if counts:
+            self._totals.turn_tokens += place.private
         if counts and not place.warm:
             place.warm = True
             place.kind.first_turns += 1
@@ -187,7 +208,10 @@ class Admission:
         """Set the footprint of a place, as its agent reported it. [KV tokens]"""
         if place.state is State.FINISHED:
             return
+        # Of a place that nobody had told the size of, a smaller one only sets a guess right.
+        before = place.private if place.state is State.ACTIVE and place.weighed else 0.0
         self._resize(place, footprint, weighed=weighed)
+        self._totals.ended_tokens += max(0.0, before - place.private)
         self._pump()
 
     def finish(self, place: Place) -> None:
@@ -204,6 +228,7 @@ class Admission:
         if was_active:
             if place.waiters:
                 self._held.remove(_size_key(place))
+            self._totals.ended_tokens += place.private
             self._give_up(place)
             if not place.warm:
                 place.kind.first_turns += 1
@@ -297,6 +322,9 @@ class Admission:
         budget = self._budget
         if budget is None or self._closed or self.active <= 1:
             return False
+        head = self._queue.head()
+        if head is not None and head.overdue and place.priority <= head.priority and not self._fits(head):
+            return True
         too_many = self.active - budget.agents if budget.agents is not None else 0
         too_much = 0.0
         if budget.tokens is not None:
@@ -310,6 +338,7 @@ class Admission:
         return before.count < too_many or before.tokens + budget.pause_turns * before.growth < too_much
 
     def _pump(self) -> None:
+        self._hurry()
         while (place := self._held.last()) is not None and not self._must_pause(place):
             self._held.remove(_size_key(place))
             self._end_wait(place)
@@ -321,6 +350,15 @@ class Admission:
                 self._activate(chosen)
             elif not self._take_lapsed(head):
                 return
+
+    def _hurry(self) -> None:
+        """Put those who have been paused for too long before all others of their priority."""
+        due_by = self._clock() - self._longest_pause_s
+        for place, _ in list(itertools.takewhile(lambda paused: paused[1] <= due_by, self._pauses.items())):
+            del self._pauses[place]
+            self._queue.remove(place)
+            place.overdue = True
+            self._queue.add(place)
 
     def _take_lapsed(self, head: Place) -> bool:
         """Take the places that have been idle for longest, past their lease, if that lets the head in."""
@@ -371,6 +409,7 @@ class Admission:
         place.resumed = place.state is State.PAUSED
         place.state = State.ACTIVE
         place.passed_since = None
+        place.overdue = False
         self._count(place, 1)
         self.active += 1
         place.kind.active += 1
@@ -421,11 +460,13 @@ class Admission:
         if not place.waiters:
             place.since = self._clock()
         self.paused += 1
+        self._pauses[place] = self._clock()
         self._queue.add(place)
 
     def _leave_queue(self, place: Place) -> None:
         self._queue.remove(place)
         self.paused -= place.state is State.PAUSED
+        self._pauses.pop(place, None)
 
     def _lend(self, lender: Place) -> None:
         if lender.state is State.FINISHED:
@@ -451,7 +492,10 @@ class Admission:
     def _run(self, place: Place, turns: int) -> None:
         before = place.running > 0
         place.running += turns
-        self.running += (place.running > 0) - before
+        after = place.running > 0
+        if after != before:
+            self.running += after - before
+            self._reorder(place)
         self._note_idle(place)
 
     def _note_idle(self, place: Place) -> None:
@@ -495,8 +539,22 @@ class Admission:
             self._pump()
 
     def _enter_order(self, place: Place) -> None:
-        place.order_key = (place.footprint, -place.seq)
+        # With what the turn in flight will add: were it counted only at the turn's end, whoever comes back from a turn
+        # would be larger than all who are in flight, and among equals nobody would ever be the smallest.
+        expected = place.footprint + (place.growth if place.running else 0.0)
+        place.order_key = (expected, -place.seq)
         self._by_size.add(place.order_key, place, place.private, place.growth)
+
+    def _reorder(self, place: Place) -> None:
+        if place.order_key is None:
+            return
+        held = bool(place.waiters)
+        if held:
+            self._held.remove(_size_key(place))
+        self._leave_order(place)
+        self._enter_order(place)
+        if held:
+            self._held.add(_size_key(place), place, 0, 0)
 
     def _leave_order(self, place: Place) -> None:
         self._by_size.remove(_size_key(place))

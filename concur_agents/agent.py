@@ -9,11 +9,11 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from .admission import finished
-from .errors import AdmissionTimeout
+from .errors import AdmissionTimeout, GateClosed
 from .place import Place, State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from .admission import Admission
     from .kind import Kind, Totals
@@ -51,10 +51,21 @@ class Desk(Protocol):
         """Give a place back to the admission that it is of."""
 
 
+class OuterTurn(Protocol):
+    """What a turn around other code can be asked for."""
+
+    @property
+    def agent(self) -> Agent:
+        """Whose turn it is."""
+
+    def dissolve(self) -> None:
+        """Become a place to pause: the turns inside are the ones that count."""
+
+
 _CURRENT: ContextVar[Mapping[int, Agent] | None] = ContextVar("concur_agents_current", default=None)
 """The agent of this context, by `id` of its gate."""
 
-_OUTER: ContextVar[Turn | None] = ContextVar("concur_agents_outer_turn", default=None)
+_OUTER: ContextVar[OuterTurn | None] = ContextVar("concur_agents_outer_turn", default=None)
 """The turn around this code, that dissolves into a pause point if another begins inside it."""
 
 
@@ -84,6 +95,7 @@ class Agent:
         cached_tokens: Prompt tokens that the server had cached, as reported.
         reusable_tokens: Prompt tokens that the cache could have served.
         recomputed_tokens: Of those, the tokens that were read again all the same.
+        when_closed: What a turn that the closed gate refuses raises instead of `GateClosed`; None: that.
     """
 
     def __init__(self, desk: Desk, name: str, kind: Kind, place: Place, *, parent: Agent | None = None) -> None:
@@ -97,6 +109,7 @@ class Agent:
         self.cached_tokens = 0
         self.reusable_tokens = 0
         self.recomputed_tokens = 0
+        self.when_closed: Callable[[GateClosed], Exception] | None = parent.when_closed if parent is not None else None
         self.desk = desk
         # The one that let it in: the gate makes a new one when an event loop dies under its agents.
         self._admission = desk.admission
@@ -156,7 +169,12 @@ class Agent:
         dissolve_outer(self._place)
         desk = self.desk
         asked = desk.now()
-        await self._admission.begin_turn(self._place)
+        try:
+            await self._admission.begin_turn(self._place)
+        except GateClosed as error:
+            if self.when_closed is None:
+                raise
+            raise self.when_closed(error) from error
         if desk.pacer is not None:
             try:
                 await desk.pacer.acquire()
@@ -232,12 +250,14 @@ class Agent:
         if prompt < last_prompt:
             return  # a rewritten history is a reset, not an eviction
         kind.growth.learn(prompt - last_prompt)
-        if cached is None:
-            return
         block = self.desk.block_size
-        if last_output >= block and cached > last_prompt:
+        if cached is not None and last_output >= block and cached > last_prompt:
             kind.returned.learn(min(1.0, (cached - last_prompt) / last_output))
         reusable = min(prompt, int(last_prompt + kind.returned.value * last_output)) // block * block
+        if not self._place.resumed:
+            totals.kept_tokens += reusable
+        if cached is None:
+            return
         recomputed = max(0, reusable - cached)
         totals.reusable_tokens += reusable
         totals.recomputed_tokens += recomputed
@@ -292,6 +312,10 @@ class Turn:
             )
         self._usage = (prompt_tokens, completion_tokens, cached_tokens)
 
+    def note_refusal(self) -> None:
+        """Tell that the server refused the call because of its load (429 or 503); once for each attempt."""
+        self.agent.desk.totals.refusals += 1
+
     def end(self) -> None:
         """End the turn; may be called again, and after its agent is over."""
         self._end(counts=True)
@@ -316,6 +340,45 @@ def dissolve_outer(place: Place) -> None:
     outer = _OUTER.get()
     if outer is not None and outer.agent.place is place:
         outer.dissolve()
+
+
+def in_turn(place: Place) -> bool:
+    """Whether the code around is inside a turn of this place that has not ended."""
+    outer = _OUTER.get()
+    return isinstance(outer, Turn) and outer.agent.place is place and not outer.ended
+
+
+def stay_in(agent: Agent) -> None:
+    """Make an agent the current one for all that follows in this context, where no block can be put around it."""
+    _bind(agent)
+
+
+def swap_outer(turn: OuterTurn | None) -> OuterTurn | None:
+    """Make a turn the one around the code that follows in this context; returns the one that was."""
+    outer = _OUTER.get()
+    _OUTER.set(turn)
+    return outer
+
+
+@contextlib.contextmanager
+def inside(turn: Turn) -> Iterator[None]:
+    """Run some code of a turn as inside it, where `TurnContext` cannot hold all of it: a generator's steps."""
+    outer, current = _OUTER.set(turn), _bind(turn.agent)
+    try:
+        yield
+    finally:
+        _reset(_OUTER, outer)
+        _reset(_CURRENT, current)
+
+
+@contextlib.contextmanager
+def as_current(agent: Agent) -> Iterator[None]:
+    """Run some code as this agent's, where `AgentContext` cannot hold it: in another thread than the gate's."""
+    token = _bind(agent)
+    try:
+        yield
+    finally:
+        _reset(_CURRENT, token)
 
 
 class TurnContext:

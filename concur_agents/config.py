@@ -23,6 +23,7 @@ class GateConfig(BaseSettings):
             without them. [s]
         floor_agents: Active agents when neither metrics nor token counts are to be had.
         passing_limit_s: How long smaller agents may pass a big one at the head of the queue. [s]
+        longest_pause_s: How long an agent may stay paused; then others make room for it as they begin turns. [s]
         turns_per_second: Starts of turns a second, for endpoints with a rate limit; needs the extra `throttle`.
         shared_prefix_tokens: Shared prefix by kind of agent, where it is known beforehand. [tokens]
     """
@@ -39,5 +40,6 @@ class GateConfig(BaseSettings):
     outage_grace_s: float = Field(default=30.0, ge=0.0)
     floor_agents: PositiveInt = 8
     passing_limit_s: float = Field(default=30.0, ge=0.0)
+    longest_pause_s: float = Field(default=1800.0, gt=0.0)
     turns_per_second: PositiveFloat | None = None
     shared_prefix_tokens: dict[str, NonNegativeInt] = Field(default_factory=dict)

@@ -6,20 +6,19 @@ import asyncio
 import itertools
 import logging
 import math
-from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args, overload
 
 from . import pool
 from .admission import Admission
 from .agent import Agent, AgentContext, Nested, Turn, TurnContext, admit, current_agent
 from .config import GateConfig
-from .control import Budget, Fallback, frozen, parse_controller
+from .control import parse_controller
 from .engines import Poller
 from .errors import GateClosed, MetricsError, WrongLoop
 from .kind import Kind, Totals
 from .pacing import make_pacer
-from .stats import Decision, GateStats
+from .regulator import Regulator
+from .stats import GateStats
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -27,11 +26,9 @@ if TYPE_CHECKING:
     from .control import Controller
     from .engines import EngineSnapshot
     from .place import Place, Waiting
+    from .stats import Decision
 
 log = logging.getLogger("concur_agents")
-
-HISTORY = 1000
-"""Decisions kept: at one a second, the last quarter of an hour."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -77,21 +74,16 @@ class ConcurGate:
         self._fetch_metrics = fetch_metrics
         self.controller = controller or parse_controller(self.config.controller)
         self.totals = Totals()
-        self.snapshot: EngineSnapshot | None = None
         self.pacer = make_pacer(self.config.turns_per_second) if self.config.turns_per_second else None
         self.admission = self._new_admission()
         self._kinds: dict[str, Kind] = {}
         self._names = itertools.count(1)
-        self._decisions: deque[Decision] = deque(maxlen=HISTORY)
-        self._fallback = Fallback(grace_s=self.config.outage_grace_s, floor_agents=self.config.floor_agents)
+        self._regulator = Regulator(self.controller, self.config, lambda: self.admission, self.now)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clock_offset = 0.0
         self._last_now = 0.0
         self._poller: Poller | None = None
         self._polling: asyncio.Task[None] | None = None
-        self._metrics_error: MetricsError | None = None
-        self._off: str | None = None
-        self._snapshot_at = 0.0
         self._closed = False
         self._said_single_turns = False
         if self.controller.needs_metrics and self.config.url is None and not self.config.disabled:
@@ -223,10 +215,14 @@ class ConcurGate:
 
     # ------------------------------------------------------------------ what it says of itself
 
+    @property
+    def snapshot(self) -> EngineSnapshot | None:
+        """What the server said last; None while it has said nothing."""
+        return self._regulator.snapshot
+
     def stats(self) -> GateStats:
         """The gate now."""
-        view, totals, snapshot = self.admission.view(), self.totals, self.snapshot
-        now = self.now()
+        view, totals, snapshot, error = self.admission.view(), self.totals, self.snapshot, self._regulator.error
         waits = [waiting.waited_s for waiting in self.admission.waiting()]
         return GateStats(
             controller=self.controller.name,
@@ -247,13 +243,13 @@ class ConcurGate:
             cached_tokens=totals.cached_tokens,
             pauses=totals.pauses,
             longest_wait_s=max([totals.max_wait_s, *waits]),
-            metrics_age_s=now - self._snapshot_at if snapshot else None,
-            metrics_error=str(self._metrics_error) if self._metrics_error else None,
+            metrics_age_s=self._regulator.snapshot_age_s,
+            metrics_error=str(error) if error else None,
         )
 
     def history(self) -> tuple[Decision, ...]:
         """The last changes of the budget, oldest first."""
-        return tuple(self._decisions)
+        return tuple(self._regulator.decisions)
 
     def waiting(self) -> list[Waiting]:
         """Who waits, since when, and for what."""
@@ -270,12 +266,12 @@ class ConcurGate:
         self._bind_loop()
         if self._poller is not None and not self.config.disabled:
             try:
-                self._on_snapshot(await self._poller.poll_once())
+                self._regulator.on_snapshot(await self._poller.poll_once())
             except MetricsError as error:
-                if self._requires_metrics:
+                if self._regulator.requires_metrics:
                     await self._poller.aclose()
                     raise
-                self._on_failure(error)
+                self._regulator.on_failure(error)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -311,9 +307,9 @@ class ConcurGate:
             raise GateClosed("this gate is closed: make a new one, or keep agents inside its `async with`")
         self._bind_loop()
         if self.admission.budget is None and (self._poller is None or self.config.disabled):
-            self._decide()
+            self._regulator.decide()
         if self._polling is None and self._poller is not None and not self.config.disabled:
-            self._fallback.ok(self.now())  # while nobody looked, there was no outage
+            self._regulator.resume()
             self._polling = asyncio.get_running_loop().create_task(self._poller.run(), name="concur-agents poller")
         try:
             await self.admission.acquire(place)
@@ -329,20 +325,21 @@ class ConcurGate:
 
     # ------------------------------------------------------------------ the loop and the poller
 
-    @property
-    def _requires_metrics(self) -> bool:
-        return self.controller.needs_metrics and self.config.metrics == "required"
-
     def _new_admission(self) -> Admission:
-        return Admission(self.now, self.totals, passing_limit_s=self.config.passing_limit_s)
+        return Admission(
+            self.now,
+            self.totals,
+            passing_limit_s=self.config.passing_limit_s,
+            longest_pause_s=self.config.longest_pause_s,
+        )
 
     def _new_poller(self) -> None:
         assert self.config.url is not None  # noqa: S101  narrows the type; callers have looked
         self._poller = Poller(
             self.config.url,
             interval_s=self.config.poll_interval_s,
-            on_snapshot=self._on_snapshot,
-            on_failure=self._on_failure,
+            on_snapshot=self._regulator.on_snapshot,
+            on_failure=self._regulator.on_failure,
             ours_in_flight=self._in_flight,
             fetch=self._fetch_metrics,
         )
@@ -379,85 +376,9 @@ class ConcurGate:
             self._polling.cancel()
             self._polling = None
 
-    def _on_snapshot(self, snapshot: EngineSnapshot) -> None:
-        self.snapshot = snapshot
-        self._snapshot_at = self.now()
-        self._metrics_error = None
-        self._fallback.ok(self.now())
-        if snapshot.sleeping:
-            self._set_budget(frozen(self._last_budget, "the server sleeps"), off="asleep")
-        else:
-            self._decide()
-
-    def _on_failure(self, error: MetricsError) -> None:
-        if self._metrics_error is None:
-            log.warning("%s", error)
-        self._metrics_error = error
-        if self.admission.budget is None and self._requires_metrics:
-            self.admission.refuse(error)
-        elif self.controller.needs_metrics:
-            self._fall_back()
-        else:
-            self._decide()
-
-    # ------------------------------------------------------------------ the budget
-
-    def _decide(self) -> None:
-        self._set_budget(self.controller.decide(self.admission.view(), self.snapshot, self.now()))
-
-    def _fall_back(self) -> None:
-        now = self.now()
-        self._fallback.failed(now)
-        capacity = self.snapshot.capacity_tokens if self.snapshot else None
-        budget = self._fallback.decide(self.admission.view(), self._last_budget, capacity, now, "metrics gone")
-        self._set_budget(budget, off="metrics gone")
-
-    @property
-    def _last_budget(self) -> Budget:
-        if self._decisions:
-            return self._decisions[-1].budget
-        return Budget(agents=self.config.floor_agents, reason="no metrics yet")
-
-    def _set_budget(self, budget: Budget, *, off: str | None = None) -> None:
-        """Put a budget in force, and write it down if it says anything new.
-
-        Args:
-            budget: What may be active.
-            off: Why it does not come from the controller; None if it does.
-        """
-        ceiling = self.config.max_agents
-        if ceiling is not None and (budget.agents is None or budget.agents > ceiling):
-            budget = replace(budget, agents=ceiling, reason=f"{budget.reason}; max_agents={ceiling}")
-        enforced = self.config.mode == "enforce" and not self.config.disabled
-        last = self._decisions[-1].budget if self._decisions else None
-        if last is None or not _same(last, budget) or off != self._off:
-            self._off = off
-            snapshot = self.snapshot
-            decision = Decision(
-                time=self.now(),
-                budget=budget,
-                previous=last,
-                enforced=enforced,
-                pool=self.admission.view(),
-                usage=snapshot.usage if snapshot else None,
-                hit_rate=snapshot.hit_rate if snapshot else None,
-            )
-            self._decisions.append(decision)
-            log.info("%s", decision)
-        allowed = budget if enforced else Budget(reason=f"held by nobody: {budget.reason}")
-        if self.admission.budget != allowed:
-            self.admission.resize(allowed)
-        else:
-            self.admission.look_again()
-
     def _kind(self, name: str | None) -> Kind:
         name = name or "default"
         kind = self._kinds.get(name)
         if kind is None:
             kind = self._kinds[name] = Kind(name, given_prefix=self.config.shared_prefix_tokens.get(name))
         return kind
-
-
-def _same(a: Budget, b: Budget) -> bool:
-    # A lease follows the server's load from poll to poll; that is no decision to write down.
-    return replace(a, reason="", tool_lease_s=None) == replace(b, reason="", tool_lease_s=None)

@@ -83,10 +83,14 @@ class Totals:
         prompt_tokens: Prompt tokens reported.
         output_tokens: Output tokens reported.
         cached_tokens: Prompt tokens that the server said it had cached.
+        kept_tokens: Prompt tokens that agents that had kept their place should have found in the cache.
         reusable_tokens: Prompt tokens that the cache could have served.
         recomputed_tokens: Of those, the tokens that were read again all the same.
         lost_tokens: Of those, the tokens of agents that had kept their place: what the cache could not hold.
+        refusals: Calls that the server refused because of its load (429 or 503), each attempt.
         finished: Agents that are over.
+        turn_tokens: Σ over the turns ended of the private footprint of their agent. [KV tokens]
+        ended_tokens: KV tokens that active agents gave up for good, by ending or by a shorter context.
         pauses: Times that an agent was paused.
         max_wait_s: Longest wait for a place that has ended. [s]
     """
@@ -95,9 +99,13 @@ class Totals:
     prompt_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    kept_tokens: int = 0
     reusable_tokens: int = 0
     recomputed_tokens: int = 0
     lost_tokens: int = 0
+    refusals: int = 0
+    turn_tokens: float = 0.0
+    ended_tokens: float = 0.0
     finished: int = 0
     pauses: int = 0
     max_wait_s: float = 0.0

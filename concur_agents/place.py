@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PASSING_TRIES = 8
 """How many agents behind a big head are looked at; more would make one admission cost as much as the queue is long."""
 
+GROWTH_PRIOR = 1 / 3
+"""Growth a turn while a kind has not shown its own, as a share of the private context. Were it zero, a whole batch
+would come in before its second turns tell how fast it grows."""
+
 SWEEP_SLACK = 64
 """Stale entries that a short queue may carry before it is swept."""
 
@@ -56,15 +60,16 @@ class Place:
         waiters: Who waits for it: its agent before the first admission, turns later.
         since: When the present wait began. [s]
         passed_since: When it was first passed at the head of the queue; None: never. [s]
+        overdue: Whether it has been paused for so long that others make room for it.
         lender: The place that is lent while this one waits or is active.
         borrowers: How many places this one is lent to.
     """
 
     # fmt: off
     __slots__ = (
-        "borrowers", "footprint", "growth", "kind", "lender", "name", "order_key", "passed_since", "priority",
-        "private", "queue_key", "resumed", "running", "seq", "since", "sized", "state", "turned", "waiters", "warm",
-        "weighed",
+        "borrowers", "footprint", "growth", "kind", "lender", "name", "order_key", "overdue", "passed_since",
+        "priority", "private", "queue_key", "resumed", "running", "seq", "since", "sized", "state", "turned", "waiters",
+        "warm", "weighed",
     )
     # fmt: on
 
@@ -95,6 +100,7 @@ class Place:
         self.waiters: list[asyncio.Future[None]] = []
         self.since = 0.0
         self.passed_since: float | None = None
+        self.overdue = False
         self.borrowers = 0
         self.queue_key: Key | None = None
         self.order_key: Key | None = None
@@ -107,7 +113,8 @@ class Place:
         if not self.sized:
             self.footprint = self.kind.expected_tokens
         self.private = self.footprint - min(self.footprint, self.kind.shared_prefix)
-        self.growth = self.kind.growth.value
+        known = self.kind.growth.count
+        self.growth = self.kind.growth.value if known else GROWTH_PRIOR * self.private
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +140,7 @@ class Waiting:
 
 
 class WaitingQueue:
-    """Who waits for a place: priority first, then paused before new, then first come first served.
+    """Who waits for a place: priority first, then overdue, then paused before new, then first come first served.
 
     Agents without a size of their own weigh what their kind weighs at the moment, so they stand in plain heaps,
     where one entry costs a microsecond and a better estimate costs nothing. The others stand in an ordered set.
@@ -157,7 +164,7 @@ class WaitingQueue:
 
     def add(self, place: Place) -> None:
         """Let a place wait."""
-        key = (-place.priority, place.state is not State.PAUSED, place.seq)
+        key = (-place.priority, not place.overdue, place.state is not State.PAUSED, place.seq)
         place.queue_key = key
         place.size_up()
         self._length += 1

@@ -15,7 +15,7 @@ PACKAGE = "concur_agents"
 HOUSE = Path(concur_agents.__file__).parent
 
 FOUNDATION = {"errors", "order", "kind", "config", "control.base"}
-GATE = {"", "gate", "agent", "admission", "place", "pool", "stats", "pacing", *FOUNDATION}
+GATE = {"", "gate", "agent", "admission", "place", "pool", "regulator", "stats", "pacing", *FOUNDATION}
 MAY_KNOW = {
     "errors": set(),
     "files": set(),
@@ -28,6 +28,7 @@ MAY_KNOW = {
     "place": {"order", "kind"},
     "stats": {"control.base"},
     "pacing": {"errors"},
+    "regulator": {"control", "stats"},
     "pool": {"errors"},  # the gate's door imports it, so it meets the gate only at run time
     "admission": {"control.base", "place", "order", "kind", "errors"},
     "agent": {"control.base", "admission", "place", "order", "kind", "errors"},

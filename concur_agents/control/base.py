@@ -72,9 +72,14 @@ class PoolView:
         turns: Turns finished so far.
         prompt_tokens: Prompt tokens reported so far.
         output_tokens: Output tokens reported so far.
+        kept_tokens: Prompt tokens so far that agents that had kept their place should have found in the cache.
         reusable_tokens: Prompt tokens so far that the cache could have served.
         recomputed_tokens: Of those, the tokens that were read again all the same.
         lost_tokens: Of those, the tokens of agents that had kept their place since the turn before.
+        refusals: Calls so far that the server refused because of its load (429 or 503), each attempt.
+        turn_tokens: Σ over the turns so far of the footprint that their agent had, without the shared prefix.
+            [KV tokens]
+        ended_tokens: KV tokens so far that active agents gave up for good, by ending or by a shorter context.
     """
 
     active: int = 0
@@ -88,9 +93,13 @@ class PoolView:
     turns: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    kept_tokens: int = 0
     reusable_tokens: int = 0
     recomputed_tokens: int = 0
     lost_tokens: int = 0
+    refusals: int = 0
+    turn_tokens: float = 0.0
+    ended_tokens: float = 0.0
 
     @property
     def waiting(self) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from concur_agents import admission
 from concur_agents.admission import Admission
-from concur_agents.place import Place, State
+from concur_agents.place import GROWTH_PRIOR, Place, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,8 +27,10 @@ ROUNDING = 1e-6
 class Watched(Admission):
     """An admission under suspicion. Attributes: places: all that ever asked for admission."""
 
-    def __init__(self, clock: Callable[[], float], totals: Totals, *, passing_limit_s: float) -> None:
-        super().__init__(clock, totals, passing_limit_s=passing_limit_s)
+    def __init__(
+        self, clock: Callable[[], float], totals: Totals, *, passing_limit_s: float, longest_pause_s: float = math.inf
+    ) -> None:
+        super().__init__(clock, totals, passing_limit_s=passing_limit_s, longest_pause_s=longest_pause_s)
         self.places: list[Place] = []
         self._first_passed: dict[Place, float] = {}
         self._handing_back = False
@@ -62,7 +64,9 @@ class Watched(Admission):
     def _must_pause(self, place: Place) -> bool:
         must = super()._must_pause(place)
         if not self._at_a_rounding():
-            assert must == (place in self.victims()), f"{place} {'' if must else 'not '}paused: {self}"
+            assert must == (place in self.victims() or self.makes_room(place)), (
+                f"{place} {'' if must else 'not '}paused: {self}"
+            )
         return must
 
     def _take_lapsed(self, head: Place) -> bool:
@@ -110,7 +114,9 @@ class Watched(Admission):
 
     def queue(self) -> list[Place]:
         waiting = [place for place in self.living() if place.state in {State.QUEUED, State.PAUSED}]
-        return sorted(waiting, key=lambda place: (-place.priority, place.state is State.QUEUED, place.seq))
+        return sorted(
+            waiting, key=lambda place: (-place.priority, not place.overdue, place.state is State.QUEUED, place.seq)
+        )
 
     def fits(self, place: Place, *, slack: float = ROUNDING) -> bool:
         """Whether the admission line, or the promise that one is always active, lets this place in now."""
@@ -127,7 +133,7 @@ class Watched(Admission):
         footprint = place.footprint if place.sized else kind.expected_tokens
         private = footprint - min(footprint, kind.shared_prefix)
         tokens = private + sum(other.private for other in active) + prefixes([*active, place])
-        growth = kind.growth.value + sum(other.growth for other in active)
+        growth = (kind.growth.value if kind.growth.count else GROWTH_PRIOR * private) + sum(p.growth for p in active)
         return not self.too_cold(place) and tokens + budget.admit_turns * growth <= budget.tokens + slack
 
     def too_cold(self, place: Place) -> bool:
@@ -136,10 +142,16 @@ class Watched(Admission):
         cold = [other for other in self.those(State.ACTIVE) if other.kind is kind and not other.warm]
         return not place.sized and len(cold) >= admission.FIRST_BATCH + admission.BATCH_GROWTH * kind.first_turns
 
+    def makes_room(self, place: Place) -> bool:
+        """Whether it begins a turn while one that has been paused for too long does not fit."""
+        head = next(iter(self.queue()), None)
+        limited = self._budget is not None and not self._closed and self.active > 1
+        return bool(limited and head and head.overdue and place.priority <= head.priority and not self.fits(head))
+
     def victims(self) -> set[Place]:
         """Who is paused if it begins a turn: the smallest, the newest among equals, until under the line, never all."""
         budget, left = self._budget, self.those(State.ACTIVE)
-        by_size = sorted((place for place in left if place.turned), key=lambda place: (place.footprint, -place.seq))
+        by_size = by_context(place for place in left if place.turned)
         victims: set[Place] = set()
         if budget is None or self._closed:
             return victims
@@ -158,7 +170,7 @@ class Watched(Admission):
         if budget is None or budget.tokens is None:
             return False
         left = self.those(State.ACTIVE)
-        by_size = sorted((place for place in left if place.turned), key=lambda place: (place.footprint, -place.seq))
+        by_size = by_context(place for place in left if place.turned)
         spare = budget.tokens - prefixes(left) - sum(weight(budget, place) for place in left)
         for place in [None, *by_size]:
             spare += weight(budget, place) if place is not None else 0
@@ -266,4 +278,5 @@ def over(budget: Budget, places: list[Place], billed: float) -> bool:
 
 
 def by_context(places: Iterable[Place]) -> list[Place]:
-    return sorted(places, key=lambda place: (place.footprint, -place.seq))
+    """Smallest first, the newest among equals; who has a turn in flight as it will be after it."""
+    return sorted(places, key=lambda place: (place.footprint + (place.growth if place.running else 0), -place.seq))

@@ -29,10 +29,12 @@ async def ended(task: asyncio.Task[None]) -> None:
 class Stage:
     """One admission; `agents`, `tokens` and so on are its first budget."""
 
-    def __init__(self, *, passing_limit_s: float = FOR_EVER, **budget) -> None:
+    def __init__(self, *, passing_limit_s: float = FOR_EVER, longest_pause_s: float = FOR_EVER, **budget) -> None:
         self.now = 0.0
         self.totals = Totals()
-        self.admission = Watched(lambda: self.now, self.totals, passing_limit_s=passing_limit_s)
+        self.admission = Watched(
+            lambda: self.now, self.totals, passing_limit_s=passing_limit_s, longest_pause_s=longest_pause_s
+        )
         self.kinds: dict[str, Kind] = {}
         if budget:
             self.resize(**budget)

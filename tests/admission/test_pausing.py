@@ -229,3 +229,102 @@ async def test_the_pauses_and_the_longest_wait_are_counted():
 
     assert stage.totals.pauses == 1
     assert stage.totals.max_wait_s == 3
+
+
+# ---------------------------------------------------------------------- a turn in flight counts with its growth
+
+
+async def crowd(number, *, size, growth, **budget):
+    """So many equal agents, each with a turn in flight; nobody passes the head of the queue."""
+    stage = Stage(passing_limit_s=0)
+    stage.resize()
+    stage.kind("some").growth.learn(growth)
+    places = [await stage.turning(f"{n}", tokens=size) for n in range(number)]
+    stage.resize(**budget)
+    return stage, places
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_of_equal_agents_some_pause_when_the_line_is_crossed(backwards):
+    """Who comes back from a turn has grown, those in flight are about to: it is not the largest for that."""
+    stage, places = await crowd(4, size=200, growth=50, tokens=1000, pause_turns=1, admit_turns=1)
+
+    for place in places[::-1] if backwards else places:
+        stage.end(place, tokens=250)
+        await stage.try_begin(place)
+
+    assert stage.states(*places) == ["active", "active", "active", "paused"]
+    assert stage.admission.working_set == 750
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_equal_agents_never_stay_over_the_line_for_longer_than_a_turn_of_each(backwards):
+    stage, places = await crowd(10, size=100, growth=100, tokens=2500, pause_turns=1, admit_turns=1)
+    await stage.waits("giant", priority=1, tokens=1e9)  # so that nobody resumes
+    order = places[::-1] if backwards else places
+
+    for _ in range(20):
+        for place in [place for place in order if place.running]:
+            stage.end(place, tokens=place.footprint + 100)
+            await stage.try_begin(place)
+        active = stage.admission.active
+        assert active == 1 or stage.admission.working_set + 100 * active <= 2500
+
+    assert stage.totals.pauses == 9
+
+
+async def test_the_order_of_places_follows_their_turns():
+    stage, (a, b, c) = await crowd(3, size=200, growth=50)
+    order = stage.admission._by_size
+
+    def names():
+        return [place.name for place in order]
+
+    stage.end(a)
+    assert names() == ["0", "2", "1"]  # 200, and twice 250: the newest first
+    await stage.begin(a)
+    assert names() == ["2", "1", "0"]
+    stage.end(c, tokens=251)
+    assert names() == ["1", "0", "2"]
+    await stage.begin(c)
+    await stage.begin(c)  # a second one beside it: counted once
+    assert [place.order_key[0] for place in order] == [250, 250, 301]
+    stage.end(c)
+    assert [place.order_key[0] for place in order] == [250, 250, 301]
+    stage.end(c)
+    assert [place.order_key[0] for place in order] == [250, 250, 251]
+    stage.finish(a, b, c)
+    stage.admission.check_empty()
+
+
+async def test_a_larger_agent_in_flight_does_not_go_before_a_smaller_one_for_its_growth():
+    stage, (a, b) = await crowd(2, size=200, growth=50, tokens=400)
+
+    stage.end(a, tokens=260)
+
+    assert (await stage.try_begin(a)).done()  # 260 against 250
+    stage.end(b, tokens=250)
+    assert not (await stage.try_begin(b)).done()
+
+
+async def test_a_held_turn_keeps_its_place_in_the_line_while_others_begin_and_end_turns():
+    """Two agents hold a stream open and ask for one more turn; the larger one's comes first, as it will be."""
+    stage, (a, b, big) = await crowd(3, size=100, growth=50)
+    stage.admission.resize_place(b, 120, weighed=True)
+    stage.admission.resize_place(big, 500, weighed=True)
+    stage.resize(tokens=600)
+    held = {place: await stage.try_begin(place) for place in (a, b)}
+    assert [waiting.name for waiting in stage.admission.waiting()] == ["0", "1"]
+
+    stage.end(big)
+    await stage.begin(big)
+    assert [waiting.name for waiting in stage.admission.waiting()] == ["0", "1"]
+    stage.admission.resize_place(a, 130, weighed=True)
+    assert [waiting.name for waiting in stage.admission.waiting()] == ["1", "0"]
+
+    stage.admission.resize_place(big, 400, weighed=True)
+    assert [task.done() for task in held.values()] == [False, False]
+    await asyncio.sleep(0)
+    assert held[a].done()
+    stage.finish(big)
+    await ended(held[b])

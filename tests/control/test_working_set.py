@@ -1,40 +1,20 @@
-"""The working-set controller: a share of the cache, cut when it loses, leased through tool waits."""
+"""The working-set controller: its parts together, and what it does when it is told less."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import pytest
+from control.views import CAPACITY, View, weighed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from concur_agents.control import Budget, PoolView, WorkingSet
-from concur_agents.control.working_set import CUT, LEASE_READS, LOWEST_SHARE, PATIENCE_S, SHARE
+from concur_agents.control.share import CUT, LOWEST_SHARE, SHARE
+from concur_agents.control.turnover import HORIZON_TURNS
+from concur_agents.control.working_set import LEAST_ADMIT_TURNS, PATIENCE_S, PAUSE_TURNS
 
-CAPACITY = 100_000.0
-
-
-@dataclass(frozen=True)
-class View:
-    """What a server said."""
-
-    capacity_tokens: float | None = CAPACITY
-    usage: float | None = 0.5
-    hit_rate: float | None = 0.9
-    window_s: float = 5.0
-    computed_prompt_tokens: float = 0.0
-    generation_tokens: float = 0.0
-    preemptions: float = 0.0
-    engines: tuple = ()
-
-
-def weighed(**changes):
-    return PoolView(**{"active": 4, "running": 2, "weighed": 4, "working_set_tokens": 50_000.0} | changes)
-
-
-def share(budget):
-    return budget.tokens / CAPACITY
+GROWING = {"growth_tokens": 4_000.0}
 
 
 def play(pools, engine=None):
@@ -43,79 +23,46 @@ def play(pools, engine=None):
     return [controller.decide(pool, engine or View(), float(now)) for now, pool in enumerate(pools)]
 
 
-def test_a_share_of_the_cache_may_be_active_with_room_to_grow_for_who_enters():
-    (budget,) = play([weighed()])
+def test_a_share_of_the_cache_may_be_active_and_the_next_turn_of_all_must_fit():
+    (budget,) = play([weighed(**GROWING)])
 
-    assert share(budget) == pytest.approx(SHARE)
-    assert 0 < budget.pause_turns < budget.admit_turns
-    assert "0.85 of a cache of 100,000" in budget.reason
-
-
-def test_agents_that_lose_what_they_had_cost_a_cut_for_each_verdict():
-    lost = [weighed(turns=100 * n, reusable_tokens=60_000 * n, lost_tokens=20_000 * n) for n in range(4)]
-
-    shares = [share(budget) for budget in play(lost)]
-
-    assert shares == pytest.approx([SHARE, SHARE * CUT, SHARE * CUT**2, SHARE * CUT**3])
+    assert budget.tokens == pytest.approx(SHARE * CAPACITY)
+    assert budget.pause_turns == PAUSE_TURNS
+    assert budget.agents is None
+    assert f"{SHARE:.2f} of a cache of 100,000" in budget.reason
 
 
-def test_after_a_cut_nothing_is_judged_until_each_agent_has_had_two_turns():
-    lost = [weighed(turns=n, reusable_tokens=60_000 * n, lost_tokens=20_000 * n) for n in range(12)]
+def test_early_in_a_batch_who_enters_leaves_room_for_all_to_grow_far():
+    (budget,) = play([weighed(turns=40, turn_tokens=40_000.0, **GROWING)])
 
-    shares = [share(budget) for budget in play(lost)]
-
-    assert shares == pytest.approx([SHARE] + 8 * [SHARE * CUT] + 3 * [SHARE * CUT**2])
+    assert budget.admit_turns == HORIZON_TURNS
 
 
-def test_a_few_turns_are_no_evidence():
-    few = [weighed(reusable_tokens=1_000 * n, lost_tokens=1_000 * n) for n in range(40)]
+def test_once_agents_end_their_ends_make_the_room_and_a_little_stays_free():
+    first, then = play([weighed(**GROWING), weighed(turns=40, turn_tokens=40_000.0, ended_tokens=8_000.0, **GROWING)])
 
-    assert {share(budget) for budget in play(few)} == {SHARE}
-
-
-def test_what_a_resumed_agent_reads_again_is_no_loss():
-    """It is in `recomputed_tokens`, not in `lost_tokens`: it was given up on purpose."""
-    resumed = [weighed(reusable_tokens=60_000 * n, recomputed_tokens=30_000 * n) for n in range(9)]
-
-    assert {share(budget) for budget in play(resumed)} == {SHARE}
+    assert first.admit_turns == HORIZON_TURNS
+    assert then.admit_turns == LEAST_ADMIT_TURNS > then.pause_turns
 
 
-def test_a_share_that_was_cut_grows_back_and_not_beyond():
-    pools = [weighed(turns=100 * n, reusable_tokens=60_000 * n, lost_tokens=min(n, 3) * 20_000) for n in range(60)]
+def test_a_loss_cuts_the_budget_and_the_reason_tells_of_it():
+    *_, budget = play([weighed(turns=n, reusable_tokens=60_000 * n, lost_tokens=18_000 * n) for n in range(2)])
 
-    shares = [share(budget) for budget in play(pools)]
-
-    assert min(shares) == pytest.approx(SHARE * CUT**3)
-    assert shares[-1] == pytest.approx(SHARE)
-    assert shares[3:] == sorted(shares[3:])
+    assert budget.tokens == pytest.approx(SHARE * CUT * CAPACITY)
+    assert "active agents lost 30% of theirs" in budget.reason
 
 
-def test_a_middling_loss_moves_nothing():
-    pools = [weighed(reusable_tokens=60_000 * n, lost_tokens=4_200 * n) for n in range(20)]
-
-    assert {share(budget) for budget in play(pools)} == {SHARE}
-
-
-def test_the_lease_is_the_time_to_read_the_running_contexts_anew():
+def test_a_place_is_leased_for_as_long_as_the_server_would_read_what_runs():
     (budget,) = play([weighed()], View(usage=0.4, window_s=5.0, computed_prompt_tokens=50_000.0))
 
-    assert budget.tool_lease_s == pytest.approx(LEASE_READS * 0.4 * CAPACITY / 10_000)
-
-
-def test_the_fastest_prefill_of_late_counts_and_is_forgotten_slowly():
-    controller = WorkingSet()
-    controller.decide(weighed(), View(computed_prompt_tokens=50_000.0), 0.0)
-
-    soon = controller.decide(weighed(), View(computed_prompt_tokens=500.0), 1.0).tool_lease_s
-    late = controller.decide(weighed(), View(computed_prompt_tokens=500.0), 601.0).tool_lease_s
-
-    assert soon == pytest.approx(LEASE_READS * 0.5 * CAPACITY / 10_000, rel=0.01)
-    assert late == pytest.approx(2 * soon, rel=0.01)
+    assert budget.tool_lease_s == pytest.approx(0.4 * CAPACITY / 10_000)
 
 
 def test_before_anything_was_read_nothing_lapses():
     assert play([weighed()])[0].tool_lease_s is None
-    assert play([weighed()], View(usage=None, computed_prompt_tokens=50_000.0))[0].tool_lease_s is None
+
+
+# ---------------------------------------------------------------------- told less
 
 
 @pytest.mark.parametrize("engine", [None, View(capacity_tokens=None), View(capacity_tokens=0.0)])
@@ -124,6 +71,32 @@ def test_without_a_capacity_it_counts_agents(engine):
 
     assert budget.tokens is None
     assert budget.agents is not None
+
+
+def test_a_capacity_that_nobody_tells_is_learned_and_then_agents_are_weighed():
+    budgets = play(5 * [weighed(working_set_tokens=100_000.0)], View(capacity_tokens=None, usage=0.5))
+
+    assert budgets[0].tokens is None
+    assert budgets[-1].tokens == pytest.approx(SHARE * CAPACITY)
+    assert "of a cache of about 100,000" in budgets[-1].reason
+
+
+def test_a_capacity_that_is_told_is_believed_whatever_was_learned():
+    controller = WorkingSet()
+    for now in range(5):
+        controller.decide(weighed(working_set_tokens=100_000.0), View(capacity_tokens=None, usage=0.5), float(now))
+
+    budget = controller.decide(weighed(), View(capacity_tokens=400_000.0), 5.0)
+
+    assert budget.tokens == pytest.approx(SHARE * 400_000)
+
+
+def test_ends_seen_while_agents_were_counted_are_known_when_they_are_weighed():
+    controller = WorkingSet()
+    ended = weighed(turns=40, turn_tokens=40_000.0, ended_tokens=8_000.0, **GROWING)
+    controller.decide(ended, None, 0.0)
+
+    assert controller.decide(ended, View(), 1.0).admit_turns == LEAST_ADMIT_TURNS
 
 
 def test_if_nobody_tells_its_tokens_it_counts_agents_after_a_while_and_weighs_them_when_they_do():
@@ -145,37 +118,34 @@ def test_nobody_active_is_not_silence():
     assert all(controller.decide(PoolView(), View(), 100.0 * n).tokens is not None for n in range(9))
 
 
-numbers = st.one_of(st.none(), st.floats(0, 1e9), st.sampled_from([math.nan, math.inf, -1.0]))
+# ---------------------------------------------------------------------- whatever is said
 
-
-@given(
-    st.lists(
-        st.tuples(
-            st.builds(
-                View, capacity_tokens=numbers, usage=numbers, hit_rate=numbers, computed_prompt_tokens=st.floats(0, 1e9)
-            ),
-            st.integers(0, 10**7),
-            st.integers(0, 10**7),
-            st.booleans(),
-        ),
-        max_size=12,
-    )
+numbers = st.one_of(st.none(), st.floats(0, 1e9), st.sampled_from([math.nan, math.inf, -1.0, 5e-324]))
+amounts = st.one_of(st.sampled_from([0, 1, 10**5]), st.integers(0, 10**7))
+servers = st.builds(
+    View, capacity_tokens=numbers, usage=numbers, hit_rate=numbers, computed_prompt_tokens=st.floats(0, 1e9)
 )
-def test_whatever_the_server_says_somebody_may_run_and_the_same_calls_give_the_same_answers(looks):
+TOTALS = ("turns", "prompt_tokens", "kept_tokens", "reusable_tokens", "refusals", "turn_tokens", "ended_tokens")
+looks = st.tuples(servers, st.fixed_dictionaries(dict.fromkeys(TOTALS, amounts)), amounts, amounts, st.booleans())
+
+
+@given(st.lists(looks, max_size=12))
+def test_whatever_the_server_says_somebody_may_run_and_the_same_calls_give_the_same_answers(story):
     def budgets():
-        controller, reusable, lost = WorkingSet(), 0, 0
-        for now, (engine, more, gone, tells) in enumerate(looks):
-            reusable += more
-            lost += min(more, gone)
-            pool = weighed(reusable_tokens=reusable, lost_tokens=lost, weighed=4 if tells else 0)
+        controller, totals = WorkingSet(), dict.fromkeys((*TOTALS, "lost_tokens"), 0)
+        for now, (engine, more, lost, growth, tells) in enumerate(story):
+            totals = {name: totals[name] + more.get(name, min(lost, more["reusable_tokens"])) for name in totals}
+            pool = weighed(**totals, growth_tokens=float(growth), weighed=4 if tells else 0)
             yield controller.decide(pool, engine, 10.0 * now)
 
     made = list(budgets())
 
     assert made == list(budgets())
     assert all(isinstance(budget, Budget) for budget in made)
-    for budget, (engine, *_) in zip(made, looks, strict=True):
+    for budget, (engine, *_) in zip(made, story, strict=True):
+        if budget.tokens is not None and engine.capacity_tokens and math.isfinite(engine.capacity_tokens):
+            assert engine.capacity_tokens < 1 or LOWEST_SHARE <= budget.tokens / engine.capacity_tokens <= SHARE + 1e-9
         if budget.tokens is not None:
-            assert LOWEST_SHARE <= budget.tokens / engine.capacity_tokens <= SHARE + 1e-9
+            assert LEAST_ADMIT_TURNS <= budget.admit_turns <= HORIZON_TURNS + 1e-9
         if budget.tool_lease_s is not None:
             assert 0 <= budget.tool_lease_s < math.inf

@@ -165,6 +165,58 @@ def test_what_was_evicted_is_told_from_what_was_never_there(monkeypatch):
     assert 0 < run(main()) < 1
 
 
+@pytest.mark.parametrize("cached", [None, 0, 960], ids=["untold", "none", "nearly all"])
+def test_what_should_have_been_in_the_cache_is_known_without_being_told_what_was(cached, monkeypatch):
+    gate = gate_on(Server(), monkeypatch, controller="fixed:1")
+
+    async def main():
+        async with gate, gate.agent() as agent:
+            await turn(agent, 1000, 64, cached=cached)
+            assert gate.totals.kept_tokens == 0  # nothing was there before
+            await turn(agent, 1100, 0, cached=cached)
+            assert gate.totals.kept_tokens == 992  # 1000 in whole blocks of 32
+            await turn(agent, 300, 0, cached=cached)  # a rewritten history
+            assert gate.totals.kept_tokens == 992
+        return gate.totals.reusable_tokens
+
+    assert run(main()) == (0 if cached is None else 992)
+
+
+def test_what_an_agent_gave_up_for_a_pause_is_not_expected_in_the_cache():
+    gate = ConcurGate(controller=Tokens(3000))
+    expected = []
+
+    async def small():
+        async with gate.agent("small", expected_tokens=800) as agent:
+            for prompt in (800, 900, 1000):  # paused at the second
+                await turn(agent, prompt, 0)
+                expected.append(gate.totals.kept_tokens)
+
+    async def big():
+        async with gate.agent("big", expected_tokens=2000) as agent:
+            await turn(agent, 2500, 0)
+            await asyncio.sleep(10)
+
+    async def main():
+        await asyncio.gather(big(), small())
+
+    run(main())
+    assert gate.stats().pauses == 1
+    assert expected == [0, 0, 900]
+
+
+def test_each_refused_attempt_is_shown_to_the_controller():
+    gate = ConcurGate(controller="none")
+
+    async def main():
+        async with gate.agent() as agent, agent.turn() as turn:
+            turn.note_refusal()
+            turn.note_refusal()
+            assert gate.admission.view().refusals == 2
+
+    run(main())
+
+
 def test_tool_waits_are_measured_without_the_wait_for_a_place():
     gate = ConcurGate(controller="none")
 
