@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from control.views import CAPACITY, View, weighed
+from controller_views import CAPACITY, View, weighed
 
 from concur_agents.control.capacity import LearnedCapacity
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from control.views import CAPACITY, View
+from controller_views import CAPACITY, View
 
 from concur_agents.control.lease import (
     LONGEST_LEASE_S,

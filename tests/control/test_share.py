@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from control.views import CAPACITY, View, weighed
+from controller_views import CAPACITY, View, weighed
 
-from concur_agents.control.share import CUT, LOWEST_SHARE, SETTLING_ROUNDS, SHARE, Share
+from concur_agents.control.share import (
+    CUT_PER_LOSS,
+    DEEPEST_CUT,
+    LOWEST_SHARE,
+    REFUSAL_CUT,
+    SETTLING_ROUNDS,
+    SHARE,
+    Share,
+)
+
+CUT = 1 - CUT_PER_LOSS / 3
+"""The cut for a loss of a third, which these agents have."""
 
 
 def shares(pools, engine=None):
@@ -21,6 +32,13 @@ def test_agents_that_lose_what_they_had_cost_a_cut_for_each_verdict():
     lost = [weighed(turns=100 * n, reusable_tokens=60_000 * n, lost_tokens=20_000 * n) for n in range(4)]
 
     assert shares(lost) == pytest.approx([SHARE, SHARE * CUT, SHARE * CUT**2, SHARE * CUT**3])
+
+
+def test_the_deeper_the_loss_the_deeper_the_cut_down_to_a_quarter():
+    for lost, factor in ((6_600, 1 - CUT_PER_LOSS * 0.11), (30_000, DEEPEST_CUT), (60_000, DEEPEST_CUT)):
+        looks = [weighed(), weighed(turns=9, reusable_tokens=60_000, lost_tokens=lost)]
+
+        assert shares(looks)[-1] == pytest.approx(SHARE * factor)
 
 
 def test_after_a_cut_nothing_is_judged_until_each_agent_has_had_two_turns():
@@ -132,19 +150,19 @@ def test_where_agents_tell_their_cached_tokens_foreign_misses_say_nothing(part):
 
 
 def test_a_refused_call_is_a_cut_without_further_evidence():
-    assert shares([weighed(), weighed(refusals=1)]) == pytest.approx([SHARE, SHARE * CUT])
+    assert shares([weighed(), weighed(refusals=1)]) == pytest.approx([SHARE, SHARE * REFUSAL_CUT])
 
 
 def test_a_burst_of_refusals_is_one_cut():
     burst = [weighed(), *(weighed(turns=n, refusals=7 * n) for n in range(1, 8))]
 
-    assert shares(burst)[-1] == pytest.approx(SHARE * CUT)
+    assert shares(burst)[-1] == pytest.approx(SHARE * REFUSAL_CUT)
 
 
 def test_refusals_that_go_on_are_cut_again_and_old_ones_are_not():
     looks = [weighed(turns=100 * n, refusals=n) for n in range(4)]
 
-    assert shares(looks) == pytest.approx([SHARE * CUT**n for n in range(4)])
+    assert shares(looks) == pytest.approx([SHARE * REFUSAL_CUT**n for n in range(4)])
     assert shares([*looks[:2], *(weighed(turns=100 * n, refusals=1) for n in range(2, 9))])[-1] == pytest.approx(
-        SHARE * CUT
+        SHARE * REFUSAL_CUT
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from control.views import weighed
+from controller_views import weighed
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from control.views import CAPACITY, View, weighed
+from controller_views import CAPACITY, View, weighed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from concur_agents.control import Budget, PoolView, WorkingSet
-from concur_agents.control.share import CUT, LOWEST_SHARE, SHARE
+from concur_agents.control.share import CUT_PER_LOSS, LOWEST_SHARE, SHARE
 from concur_agents.control.turnover import HORIZON_TURNS
 from concur_agents.control.working_set import LEAST_ADMIT_TURNS, PATIENCE_S, PAUSE_TURNS
 
@@ -48,7 +48,7 @@ def test_once_agents_end_their_ends_make_the_room_and_a_little_stays_free():
 def test_a_loss_cuts_the_budget_and_the_reason_tells_of_it():
     *_, budget = play([weighed(turns=n, reusable_tokens=60_000 * n, lost_tokens=18_000 * n) for n in range(2)])
 
-    assert budget.tokens == pytest.approx(SHARE * CUT * CAPACITY)
+    assert budget.tokens == pytest.approx(SHARE * (1 - CUT_PER_LOSS * 0.3) * CAPACITY)
     assert "active agents lost 30% of theirs" in budget.reason
 
 
