@@ -6,6 +6,7 @@ from .control.base import Budget, Controller
 from .errors import (
     AdmissionTimeout,
     AgentFinished,
+    CheckpointError,
     ConcurError,
     GateClosed,
     MetricsError,
@@ -14,6 +15,7 @@ from .errors import (
 )
 from .gate import ConcurGate
 from .place import Waiting
+from .pool.drop_in import gather
 from .stats import Decision, GateStats
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Agent",
     "AgentFinished",
     "Budget",
+    "CheckpointError",
     "ConcurError",
     "ConcurGate",
     "Controller",
@@ -33,4 +36,5 @@ __all__ = [
     "Turn",
     "Waiting",
     "WrongLoop",
+    "gather",
 ]

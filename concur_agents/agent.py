@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from .admission import Admission
+    from .hold import Hold
     from .kind import Kind, Totals
 
 
@@ -36,6 +37,7 @@ class Desk(Protocol):
     admission: Admission
     totals: Totals
     pacer: Pacer | None
+    holding: Hold
 
     @property
     def block_size(self) -> int:
@@ -170,23 +172,34 @@ class Agent:
         desk = self.desk
         asked = desk.now()
         try:
-            await self._admission.begin_turn(self._place)
+            await self._begin_unheld()
         except GateClosed as error:
             if self.when_closed is None:
                 raise
             raise self.when_closed(error) from error
-        if desk.pacer is not None:
-            try:
-                await desk.pacer.acquire()
-            except BaseException:
-                self._admission.end_turn(self._place, counts=False)
-                raise
         if self._tools_since is not None:
             self.tool_wait_s += asked - self._tools_since
             self._tools_since = None
         turn = Turn(self)
         self._open_context(turn)
         return turn
+
+    async def _begin_unheld(self) -> None:
+        """Begin a turn at admission; again, if the gate was held while this was paused or paced."""
+        holding, pacer = self.desk.holding, self.desk.pacer
+        while True:
+            if holding.held:
+                await holding.wait_until_released()
+            await self._admission.begin_turn(self._place)
+            try:
+                if pacer is not None:
+                    await pacer.acquire()
+            except BaseException:
+                self._admission.end_turn(self._place, counts=False)
+                raise
+            if not holding.held:
+                return
+            self._admission.end_turn(self._place, counts=False)
 
     def finish(self) -> None:
         """End the agent and give its place back; may be called again."""
@@ -278,6 +291,7 @@ class Agent:
             if all(other.ended for other in self._contexts):
                 self._tools_since = self.desk.now()
             self._admission.end_turn(self._place, counts=counts)
+            self.desk.holding.look()
 
 
 class Turn:
@@ -333,6 +347,12 @@ class Turn:
         finally:
             if counts and self.on_end is not None:
                 self.on_end()
+
+
+def in_a_turn(desk: Desk) -> bool:
+    """Whether this code runs inside a turn of this gate."""
+    outer = _OUTER.get()
+    return outer is not None and outer.agent.desk is desk
 
 
 def dissolve_outer(place: Place) -> None:

@@ -31,5 +31,9 @@ class MissingExtra(ConcurError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
 
 
+class CheckpointError(ConcurError):
+    """A checkpoint of a batch cannot be used; the message says why, and the file is left as it is."""
+
+
 class Deadlock(ConcurError, RuntimeError):
     """In virtual time, every task waits for another one; the message names them."""

@@ -6,19 +6,22 @@ import asyncio
 import itertools
 import logging
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args, overload
 
 from . import pool
 from .admission import Admission
-from .agent import Agent, AgentContext, Nested, Turn, TurnContext, admit, current_agent
+from .agent import Agent, AgentContext, Nested, Turn, TurnContext, admit, current_agent, in_a_turn
 from .config import GateConfig
 from .control import parse_controller
 from .engines import Poller
 from .errors import GateClosed, MetricsError, WrongLoop
+from .hold import Hold, HoldContext
 from .kind import Kind, Totals
 from .pacing import make_pacer
 from .regulator import Regulator
 from .stats import GateStats
+from .sync import SyncGate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -76,6 +79,7 @@ class ConcurGate:
         self.totals = Totals()
         self.pacer = make_pacer(self.config.turns_per_second) if self.config.turns_per_second else None
         self.admission = self._new_admission()
+        self.holding = self._new_hold()
         self._kinds: dict[str, Kind] = {}
         self._names = itertools.count(1)
         self._regulator = Regulator(self.controller, self.config, lambda: self.admission, self.now)
@@ -179,23 +183,46 @@ class ConcurGate:
         """`begin_turn` as a context manager; a turn begun inside it makes it a mere pause point."""
         return TurnContext(self.begin_turn)
 
-    def gather(self, *agents: Awaitable[Any], return_exceptions: bool = False) -> asyncio.Future[list[Any]]:
-        """`asyncio.gather` with each awaitable an agent, see `concur_agents.pool.gather`."""
-        return pool.gather(self, *agents, return_exceptions=return_exceptions)
+    gather = pool.gather
+    map = pool.map_items
+    as_completed = pool.as_completed
+
+    def TaskGroup(self) -> pool.TaskGroup:  # noqa: N802  it stands for asyncio.TaskGroup
+        """`asyncio.TaskGroup` with each task an agent."""
+        return pool.TaskGroup(self)
+
+    @cached_property
+    def sync(self) -> SyncGate:
+        """The gate for agents that run in threads: `with gate.sync.agent():`."""
+        return SyncGate(self)
+
+    def hold(self) -> HoldContext:
+        """Let no turn begin: `async with gate.hold():` for an update of the weights, or a restart of the server.
+
+        Entering waits until the turns in flight have ended. Agents keep their places and wait where their next turn
+        begins; tools go on.
+
+        Raises:
+            RuntimeError: On entering, inside a turn of this gate, for whose end it would wait.
+        """
+        return HoldContext(self._find_hold)
 
     # ------------------------------------------------------------------ doors to the integrations
 
     def openai(self, client: T) -> T:
-        """A copy of an `openai.AsyncOpenAI` whose every request is a turn of its agent."""
+        """A copy of an `openai.AsyncOpenAI`, or an `openai.OpenAI` for threads, whose requests are turns."""
         from .integrations.openai import wrap_openai  # noqa: PLC0415  an extra
 
         return wrap_openai(self, client)
 
-    def graph(self, compiled: T, *, kind: str | None = None) -> T:
-        """A copy of a compiled LangGraph graph whose every run is an agent."""
+    def graph(self, compiled: T, *, kind: str | None = None, drain: bool = False) -> T:
+        """A copy of a compiled LangGraph graph whose every run is an agent.
+
+        With `drain`, a run that is paused when the gate closes stops at its checkpoint instead of failing.
+        """
         from .integrations.langgraph import wrap_graph  # noqa: PLC0415  an extra
 
-        return wrap_graph(self, compiled, kind=kind)
+        return wrap_graph(self, compiled, kind=kind, drain=drain)
 
     @overload
     def node(
@@ -209,7 +236,7 @@ class ConcurGate:
     ) -> Callable[[Callable[P, Any]], Callable[P, Coroutine[Any, Any, Any]]]: ...
     def node(self, fn: Any = None, *, kind: str | None = None) -> Any:
         """Make a LangGraph node a turn: `@gate.node` or `@gate.node(kind="critic")`."""
-        from .integrations.langgraph import wrap_node  # noqa: PLC0415  an extra
+        from .integrations.langgraph_node import wrap_node  # noqa: PLC0415  an extra
 
         return wrap_node(self, fn, kind=kind)
 
@@ -320,6 +347,7 @@ class ConcurGate:
     def leave(self, place: Place, admission: Admission) -> None:
         """Give a place back to the admission that it is of."""
         admission.finish(place)
+        self.holding.look()
         self.totals.finished += 1
         self._rest()
 
@@ -332,6 +360,9 @@ class ConcurGate:
             passing_limit_s=self.config.passing_limit_s,
             longest_pause_s=self.config.longest_pause_s,
         )
+
+    def _new_hold(self) -> Hold:
+        return Hold(lambda: self.admission.running)
 
     def _new_poller(self) -> None:
         assert self.config.url is not None  # noqa: S101  narrows the type; callers have looked
@@ -361,6 +392,7 @@ class ConcurGate:
         self._clock_offset = last - loop.time()
         self._loop = loop
         self._polling = None
+        self.holding = self._new_hold()
         if self.admission.live:  # their loop died under them
             self.admission = self._new_admission()
             for kind in self._kinds.values():
@@ -369,6 +401,12 @@ class ConcurGate:
                 self.admission.resize(budget)
         if self.config.url is not None:
             self._new_poller()
+
+    def _find_hold(self) -> Hold:
+        if in_a_turn(self):
+            raise RuntimeError("gate.hold() inside a turn would wait for the end of that turn: hold between turns")
+        self._bind_loop()
+        return self.holding
 
     def _rest(self) -> None:
         """Stop polling when the last agent has left."""

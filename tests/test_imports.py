@@ -15,7 +15,7 @@ PACKAGE = "concur_agents"
 HOUSE = Path(concur_agents.__file__).parent
 
 FOUNDATION = {"errors", "order", "kind", "config", "control.base"}
-GATE = {"", "gate", "agent", "admission", "place", "pool", "regulator", "stats", "pacing", *FOUNDATION}
+GATE = {"", "gate", "hold", "agent", "admission", "place", "pool", "regulator", "stats", "sync", "pacing", *FOUNDATION}
 MAY_KNOW = {
     "errors": set(),
     "files": set(),
@@ -28,12 +28,14 @@ MAY_KNOW = {
     "place": {"order", "kind"},
     "stats": {"control.base"},
     "pacing": {"errors"},
+    "hold": set(),
     "regulator": {"control", "stats"},
+    "sync": {"agent", "errors"},  # like the pool, it meets the gate only at run time
     "pool": {"errors"},  # the gate's door imports it, so it meets the gate only at run time
     "admission": {"control.base", "place", "order", "kind", "errors"},
     "agent": {"control.base", "admission", "place", "order", "kind", "errors"},
     "gate": (GATE - {"", "gate"}) | {"control", "engines"},
-    "": {"gate", "agent", "place", "stats", "config", "control.base", "errors"},
+    "": {"gate", "agent", "place", "pool", "stats", "config", "control.base", "errors"},
     "integrations": GATE,
     "replay": GATE | {"control", "engines", "files", "integrations", "simulation"},
     "cli": GATE | {"control", "engines", "integrations", "simulation", "replay"},

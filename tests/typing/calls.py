@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypedDict, assert_type
 
-from concur_agents import Agent, Budget, ConcurGate, Controller, Decision, GateConfig, GateStats, Turn, Waiting
+from concur_agents import Agent, Budget, ConcurGate, Controller, Decision, GateConfig, GateStats, Turn, Waiting, gather
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from langgraph.graph.state import CompiledStateGraph
     from openai import AsyncOpenAI
 
@@ -17,6 +21,14 @@ class State(TypedDict):
 
 async def solve(number: int) -> str:
     return str(number)
+
+
+async def count() -> int:
+    return 1
+
+
+async def numbers() -> AsyncIterator[int]:
+    yield 1
 
 
 async def agents(gate: ConcurGate) -> None:
@@ -31,8 +43,33 @@ async def agents(gate: ConcurGate) -> None:
 
 
 async def batches(gate: ConcurGate) -> None:
-    results = await gate.gather(*(solve(n) for n in range(3)), return_exceptions=True)
-    assert_type(len(results), int)
+    assert_type(await gate.gather(*(solve(n) for n in range(3))), list[str])
+    assert_type(await gate.gather(*(solve(n) for n in range(3)), return_exceptions=True), list[str | BaseException])
+    assert_type(await gate.gather(solve(1), count()), tuple[str, int])
+    assert_type(await gate.gather(solve(1), count(), solve(2), count(), progress=True), tuple[str, int, str, int])
+    assert_type(await gather(solve(1), count(), gate=gate), tuple[str, int])
+    assert_type(
+        await gather(*(solve(n) for n in range(3)), gate=gate, return_exceptions=True), list[str | BaseException]
+    )
+    assert_type(await gate.map(solve, range(3), kind="coder", retries=1, checkpoint="batch.jsonl", key=str), list[str])
+    assert_type(await gate.map(solve, range(3), return_exceptions=True), list[str | BaseException])
+    async with aclosing(gate.map(solve, numbers(), nested="new")) as batch:
+        async for result in batch:
+            assert_type(result, str)
+    for next_one in gate.as_completed([solve(1), solve(2)], timeout=60):
+        assert_type(await next_one, str)
+    async for task in gate.as_completed({solve(1)}):
+        assert_type(task, asyncio.Task[str])
+    async with gate.TaskGroup() as group:
+        assert_type(group.create_task(solve(1), name="one", kind="coder"), asyncio.Task[str])
+
+
+def in_a_thread(gate: ConcurGate) -> None:
+    with gate.sync.agent("task", kind="coder", timeout=60) as agent, gate.sync.turn() as turn:
+        assert_type(agent.session_id, str)
+        turn.report(prompt_tokens=10, completion_tokens=2)
+    gate.sync.begin_turn().end()
+    gate.sync.close()
 
 
 async def integrations(gate: ConcurGate, client: AsyncOpenAI, graph: CompiledStateGraph[State]) -> None:

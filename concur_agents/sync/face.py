@@ -1,0 +1,224 @@
+"""`gate.sync`: the gate for agents that run in threads."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from concur_agents.agent import as_current, inside
+from concur_agents.errors import WrongLoop
+
+from .handover import Call, LoopThread, do, post, running_loop
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterator
+
+    from concur_agents.agent import Agent, Nested, Turn
+    from concur_agents.gate import ConcurGate
+
+
+class SyncAgent:
+    """An agent that runs in a thread.
+
+    Attributes:
+        name: As given, or made up; for people.
+        kind: The name of its kind.
+        session_id: Stable and opaque, the same for all turns.
+    """
+
+    __slots__ = ("kind", "name", "session_id")
+
+    def __init__(self, agent: Agent) -> None:
+        self.name = agent.name
+        self.kind = agent.kind
+        self.session_id = agent.session_id
+
+    def __repr__(self) -> str:
+        return f"<SyncAgent {self.name!r}>"
+
+
+class SyncTurn:
+    """One LLM call of an agent that runs in a thread."""
+
+    __slots__ = ("_loop", "_turn")
+
+    def __init__(self, turn: Turn, loop: asyncio.AbstractEventLoop) -> None:
+        self._turn = turn
+        self._loop = loop
+
+    def __repr__(self) -> str:
+        return f"<SyncTurn of {self._turn.agent.name!r}, {'ended' if self._turn.ended else 'running'}>"
+
+    @property
+    def agent(self) -> SyncAgent:
+        """Whose turn it is."""
+        return SyncAgent(self._turn.agent)
+
+    def report(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> None:
+        """Tell what the server said of the call; the last report before the end counts.
+
+        Args:
+            prompt_tokens: The whole prompt. [tokens]
+            completion_tokens: What was generated. [tokens]
+            cached_tokens: How much of the prompt the prefix cache served; None if the server does not say. [tokens]
+
+        Raises:
+            ValueError: If a number is negative.
+        """
+        self._turn.report(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=cached_tokens)
+
+    def note_refusal(self) -> None:
+        """Tell that the server refused the call because of its load (429 or 503); once for each attempt."""
+        do(self._loop, self._turn.note_refusal)
+
+    def end(self) -> None:
+        """End the turn; may be called again, and after its agent is over."""
+        do(self._loop, self._turn.end)
+
+    def end_soon(self) -> None:
+        """End the turn without waiting until that is done: for a finalizer, which may run in any thread."""
+        post(self._loop, self._turn.end)
+
+
+class SyncGate:
+    """The gate for agents that run in threads; made by `gate.sync`.
+
+    The gate itself lives on one event loop: the one that it is used on, if that runs, else one in a thread of its own,
+    which is started when it is first needed. Calls block the calling thread only.
+    """
+
+    def __init__(self, gate: ConcurGate) -> None:
+        self._gate = gate
+        self._lock = threading.Lock()
+        self._own: LoopThread | None = None
+
+    @contextmanager
+    def agent(
+        self,
+        name: str | None = None,
+        *,
+        kind: str | None = None,
+        priority: int = 0,
+        expected_tokens: float | None = None,
+        timeout: float | None = None,
+        nested: Nested = "inherit",
+    ) -> Iterator[SyncAgent]:
+        """An agent: `with gate.sync.agent("task-17"):` blocks until the cache has room for it.
+
+        Turns that begin in this thread are its turns, until the block is left.
+
+        Args:
+            name: For people; made up if not given.
+            kind: Agents of one kind share what is learned.
+            priority: Higher goes first.
+            expected_tokens: Its context, if you know how large it will start. [tokens]
+            timeout: Longest wait for its place. [s]
+            nested: Inside another agent of this thread: `inherit` shares that one's place, `new` takes its own.
+
+        Raises:
+            AdmissionTimeout: If it waited longer than `timeout` seconds.
+            GateClosed: If the gate is closed, or its event loop has ended.
+            MetricsError: If the gate needs metrics and the server has none.
+            WrongLoop: In a thread that runs an event loop, which this would block.
+            ValueError: If an argument is out of range.
+        """
+        loop = self._loop()
+        asked = self._gate.agent(
+            name, kind=kind, priority=priority, expected_tokens=expected_tokens, timeout=timeout, nested=nested
+        )
+        agent = Call(loop, asked.__aenter__, _finish).result()
+        try:
+            with as_current(agent):
+                yield SyncAgent(agent)
+        finally:
+            do(loop, agent.finish)
+
+    @contextmanager
+    def turn(self) -> Iterator[SyncTurn]:
+        """A turn: `with gate.sync.turn() as turn: …; turn.report(…)`; blocks if its agent has to pause.
+
+        Should another turn of this agent begin inside it, then the inner ones are the turns, and this one was only a
+        place to pause.
+
+        Raises:
+            GateClosed: If the gate is closed, or its event loop has ended.
+            MetricsError: If the gate needs metrics and the server has none.
+            WrongLoop: In a thread that runs an event loop, which this would block.
+        """
+        loop, turn = self._begin()
+        try:
+            with inside(turn):
+                yield SyncTurn(turn, loop)
+        finally:
+            do(loop, lambda: _leave(turn))
+
+    def begin_turn(self) -> SyncTurn:
+        """Begin a turn of the current agent; outside any agent, of an agent of that one turn. `end` ends it.
+
+        Raises:
+            GateClosed: If the gate is closed, or its event loop has ended.
+            MetricsError: If the gate needs metrics and the server has none.
+            WrongLoop: In a thread that runs an event loop, which this would block.
+        """
+        loop, turn = self._begin()
+        return SyncTurn(turn, loop)
+
+    def close(self) -> None:
+        """Close the gate, and stop the thread of its event loop if it has one of its own.
+
+        Threads that wait are woken with `GateClosed`. Active agents may finish.
+
+        Raises:
+            WrongLoop: In a thread that runs an event loop: there it is `await gate.aclose()`.
+        """
+        loop = self._loop()
+        Call(loop, self._gate.aclose, _nothing).result()
+        with self._lock:
+            own, self._own = self._own, None
+        if own is not None:
+            own.stop()
+
+    def _begin(self) -> tuple[asyncio.AbstractEventLoop, Turn]:
+        loop = self._loop()
+        return loop, Call(loop, self._gate.begin_turn, _undo).result()
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the gate is on, running in another thread."""
+        if running_loop() is not None:
+            raise WrongLoop(
+                "gate.sync would block the event loop that runs in this thread: use `async with gate.agent()` and "
+                "`async with gate.turn()` here, or call the blocking code by asyncio.to_thread"
+            )
+        bound = self._gate._loop  # noqa: SLF001  two halves of one thing
+        with self._lock:
+            own = self._own
+            if own is not None and not own.alive:  # in a forked process the loop still says that it runs
+                bound = None if bound is own.loop else bound
+                own = None
+            if bound is not None and bound.is_running():
+                return bound
+            if own is None:
+                own = self._own = LoopThread()
+            return own.loop
+
+
+def _finish(agent: Agent) -> None:
+    agent.finish()
+
+
+def _undo(turn: Turn) -> None:
+    turn.dissolve()
+    if turn.on_end is not None:
+        turn.on_end()
+
+
+def _leave(turn: Turn) -> None:
+    turn.end()
+    if turn.on_end is not None:  # as in TurnContext: a dissolved turn does not end its agent
+        turn.on_end()
+
+
+def _nothing(_: None) -> None:
+    pass
