@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langgraph import errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 _SOME_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b")
 _SOME_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 
 
+since_1_2 = pytest.mark.skipif(not hasattr(errors, "GraphDrained"), reason="came with LangGraph 1.2")
+
+
 class StandInAgent:
     def __init__(self, gate: StandInGate, name: str | None, kind: str | None) -> None:
         self.gate, self.name, self.kind = gate, name, kind
+        self.session_id = f"session of {name}"
+        self.turns = self.prompt_tokens = 0
+        self.footprint = 0.0
         self.finished = False
         self.parent: StandInAgent | None = None
         self._token: Token[StandInAgent | None] | None = None
@@ -86,7 +99,9 @@ class StandInGate:
         self.inherited: list[StandInAgent] = []
         self.turns: list[StandInTurn] = []
 
-    def agent(self, name: str | None = None, *, kind: str | None = None) -> StandInAgent:
+    def agent(
+        self, name: str | None = None, *, kind: str | None = None, expected_tokens: float | None = None
+    ) -> StandInAgent:
         return StandInAgent(self, name, kind)
 
     def current(self) -> StandInAgent | None:
@@ -125,3 +140,24 @@ async def items_of(stream: Any) -> list[str]:
     except Exception as error:  # noqa: BLE001  # which one is what is compared
         items.append(told((type(error), error)))
     return items
+
+
+@asynccontextmanager
+async def another_agent(gate: Any, tokens: float = 0.0) -> AsyncIterator[None]:
+    """An agent in a task of its own that has had a turn and keeps its place: what starts meanwhile is not inside it."""
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def keeps() -> None:
+        async with gate.agent("another", expected_tokens=tokens) as agent:
+            async with agent.turn():
+                pass
+            entered.set()
+            await leave.wait()
+
+    keeping = asyncio.create_task(keeps())
+    await entered.wait()
+    try:
+        yield
+    finally:
+        leave.set()
+        await keeping

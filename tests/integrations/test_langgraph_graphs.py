@@ -23,7 +23,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from concur_agents.integrations.langgraph import wrap_graph
 
 from . import langgraph_standins as standins
-from .langgraph_standins import items_of, outcome, told
+from .langgraph_standins import items_of, outcome, since_1_2, told
 
 STREAM_MODES = ["values", "updates", "custom", "messages", "checkpoints", "tasks", "debug"]
 
@@ -185,6 +185,7 @@ async def test_astream_events_gives_the_same_events(gate, build, inputs):
     assert gate.all_returned
 
 
+@since_1_2
 @pytest.mark.filterwarnings("ignore:The v3 streaming protocol")
 @every_case
 async def test_the_third_version_of_events_is_gated_too(gate, build, inputs):
@@ -213,6 +214,7 @@ class Count:
     n: int = 0
 
 
+@since_1_2
 async def test_a_state_that_is_a_class_comes_out_as_that_class(gate):
     builder = StateGraph(Count).add_node("one", lambda state: {"n": state.n + 1}).add_edge(START, "one")
     plain, gated = twins(gate, builder.compile)
@@ -677,11 +679,11 @@ async def test_a_stream_that_is_never_read_is_no_agent(gate):
 # ---------------------------------------------------------------------------- mistakes
 
 
-@pytest.mark.parametrize("run", ["invoke", "stream", "batch"])
-def test_a_synchronous_run_is_refused_with_the_call_to_make_instead(gate, run):
+@pytest.mark.parametrize("run", ["invoke", "stream", "batch", "batch_as_completed"])
+async def test_a_synchronous_run_on_an_event_loop_is_refused_with_the_call_to_make_instead(gate, run):
     gated = wrap_graph(gate, fan_out(name="solver"))
     with pytest.raises(TypeError, match=r"'solver' is gated.*await graph\.ainvoke"):
-        getattr(gated, run)([{"seen": []}] if run == "batch" else {"seen": []})
+        getattr(gated, run)([{"seen": []}] * 2 if run.startswith("batch") else {"seen": []})
     assert not gate.admitted
 
 

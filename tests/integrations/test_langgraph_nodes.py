@@ -26,7 +26,8 @@ from langgraph.types import Command, StreamWriter, interrupt
 from pydantic import BaseModel
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from concur_agents.integrations.langgraph import wrap_graph, wrap_node
+from concur_agents.integrations.langgraph import wrap_graph
+from concur_agents.integrations.langgraph_node import wrap_node
 
 from . import langgraph_standins as standins
 from .langgraph_standins import items_of

@@ -163,10 +163,11 @@ def test_a_reader_that_leaves_as_its_loop_ends_gives_the_place_back(gate, leavin
     assert len(asyncio.run(agents_of(gate).ainvoke({"seen": []}))["seen"]) == 2
 
 
-@pytest.mark.parametrize("door", ["graph", "node"])
-def test_without_langgraph_the_extra_to_install_is_named(gate, door, monkeypatch):
-    monkeypatch.delitem(sys.modules, "concur_agents.integrations.langgraph")
-    monkeypatch.setitem(sys.modules, "langgraph.pregel", None)
+@pytest.mark.parametrize(("door", "module"), [("graph", "langgraph"), ("node", "langgraph_node")])
+def test_without_langgraph_the_extra_to_install_is_named(gate, door, module, monkeypatch):
+    for name in ("langgraph", "langgraph.pregel", "langgraph.types"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"concur_agents.integrations.{module}", raising=False)
     with pytest.raises(MissingExtra, match=r"pip install 'concur-agents\[langgraph\]'"):
         getattr(gate, door)(None)
 
