@@ -1,4 +1,4 @@
-"""`gate.openai(client)`: every inference request of an `AsyncOpenAI` client becomes a turn of its agent.
+"""`gate.openai(client)`: every inference request of an OpenAI client becomes a turn of its agent.
 
 ```python
 client = gate.openai(AsyncOpenAI(base_url="http://localhost:8000/v1", api_key="-"))
@@ -28,42 +28,43 @@ model = ChatOpenAI(model="qwen3", async_client=client.chat.completions, root_asy
 `ainvoke`, `astream`, `bind_tools` and `with_structured_output` are then gated. The synchronous `invoke` is
 not: it goes through another client, of ChatOpenAI's own, that knows nothing of this one's `base_url`.
 
-Works with openai 2 and 3. Web sockets (`responses.connect`, `realtime`) and synchronous clients are not gated.
+An `OpenAI` client is for agents that run in threads: `gate.openai(OpenAI(…))` inside `with gate.sync.agent():`, or
+in a thread that `asyncio.to_thread` started inside `async with gate.agent():`. Its calls block their thread until
+their agent has its turn. Called in a thread that runs an event loop they would block that, and raise `WrongLoop`.
+
+Each attempt that the server answers with 429 or 503 is noted on its turn as a refusal, also those that the client
+retries by itself: the gate takes them for congestion.
+
+Works with openai 2 and 3. Web sockets (`responses.connect`, `realtime`) are not gated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from concur_agents.errors import MissingExtra
+from concur_agents.errors import MissingExtra, WrongLoop
 
-from .openai_stream import follow_body
-from .openai_usage import report_usage
+from .openai_request import is_turn, noting_refusals, prepared, unread_response, watch_attempts
+from .openai_stream import follow_body, follow_sync_body
 
 try:
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, OpenAI
 except ImportError as missing:
     raise MissingExtra(
         "gate.openai() needs the openai package, version 2 or 3: pip install 'concur-agents[openai]'"
     ) from missing
 
 if TYPE_CHECKING:
-    from concur_agents.agent import Turn
     from concur_agents.gate import ConcurGate
+    from concur_agents.sync import SyncTurn
 
 T = TypeVar("T")
-
-SESSION_HEADER = "X-Session-ID"
-"""Routers in front of several servers hash on it, so that an agent's turns find its prefix."""
-
-_USAGE_ON_REQUEST = ("/chat/completions", "/completions")
-_TURN_PATHS = (*_USAGE_ON_REQUEST, "/responses")
+Client: TypeAlias = AsyncOpenAI | OpenAI
 
 
 def wrap_openai(gate: ConcurGate, client: T) -> T:
-    """A copy of an `AsyncOpenAI` client whose inference requests are turns at the gate.
+    """A copy of an OpenAI client whose inference requests are turns at the gate.
 
     The client itself stays as it is. The copy is what `client.copy()` makes: it has the same class, settings
     and connection pool, so that closing either closes both. A client that this gate has gated is returned as
@@ -71,22 +72,22 @@ def wrap_openai(gate: ConcurGate, client: T) -> T:
 
     Args:
         gate: Where the turns are taken.
-        client: An `openai.AsyncOpenAI`, or one of a subclass such as `AsyncAzureOpenAI`.
+        client: An `openai.AsyncOpenAI` or `openai.OpenAI`, or one of a subclass such as `AsyncAzureOpenAI`.
 
     Returns:
         The gated copy.
 
     Raises:
-        TypeError: If it is not an `AsyncOpenAI`, or is gated by another gate already.
+        TypeError: If it is none of these, or is gated by another gate already.
         MissingExtra: On import of this module, if openai is not installed.
     """
-    if not isinstance(client, AsyncOpenAI):
-        raise TypeError(f"gate.openai() takes an openai.AsyncOpenAI client, {_instead(client)}")
+    if not isinstance(client, AsyncOpenAI | OpenAI):
+        raise TypeError(f"gate.openai() takes an openai.AsyncOpenAI or openai.OpenAI client, {_instead(client)}")
     request = vars(client).get("request")
     if isinstance(request, _GatedRequest):
         if request.gate is gate:
             return client
-        raise TypeError("this client is gated by another gate: pass the AsyncOpenAI client that was given to that one")
+        raise TypeError("this client is gated by another gate: pass the client that was given to that one")
     return cast("T", _gated(gate, client.copy()))
 
 
@@ -95,8 +96,6 @@ def _instead(client: object) -> str:
     kind = type(client)
     if isinstance(client, type):
         return f"not a class: pass an instance, as in gate.openai({client.__name__}(base_url=…))"
-    if kind.__module__.partition(".")[0] == "openai" and "Async" not in kind.__name__ and kind.__name__.endswith("AI"):
-        return f"not the synchronous {kind.__name__}: use Async{kind.__name__}, with the same arguments"
     if kind.__name__ == "ChatOpenAI":
         return (
             "not a ChatOpenAI: gate an AsyncOpenAI and pass it on, "
@@ -105,7 +104,7 @@ def _instead(client: object) -> str:
     return f"not a {kind.__qualname__}: pass the client itself, as in gate.openai(AsyncOpenAI(base_url=…))"
 
 
-def _gated(gate: ConcurGate, client: AsyncOpenAI) -> AsyncOpenAI:
+def _gated(gate: ConcurGate, client: Client) -> Client:
     """Gate a client in place, and the copies it will make of itself.
 
     The methods are replaced on the instance. All resources of a client call its `request`; wrapping `create`
@@ -113,85 +112,63 @@ def _gated(gate: ConcurGate, client: AsyncOpenAI) -> AsyncOpenAI:
     """
     make_copy = client.copy
 
-    def copy(*args: Any, **kwargs: Any) -> AsyncOpenAI:
+    def copy(*args: Any, **kwargs: Any) -> Client:
         return _gated(gate, make_copy(*args, **kwargs))
 
-    vars(client).update(request=_GatedRequest(gate, client), copy=copy, with_options=copy)
+    watch_attempts(client)
+    request = _AsyncRequest(gate, client) if isinstance(client, AsyncOpenAI) else _SyncRequest(gate, client)
+    vars(client).update(request=request, copy=copy, with_options=copy)
     return client
 
 
 class _GatedRequest:
-    """`AsyncOpenAI.request`, through which all calls of a client go, as a turn where it infers."""
+    """`request`, through which all calls of a client go, as a turn where it infers."""
 
-    def __init__(self, gate: ConcurGate, client: AsyncOpenAI) -> None:
+    def __init__(self, gate: ConcurGate, client: Client) -> None:
         self.gate = gate
         self._client = client
-        self._send = client.request
+        self._send: Any = client.request
 
+
+class _AsyncRequest(_GatedRequest):
     async def __call__(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        path = "/" + options.url.partition("?")[0].strip("/")
-        if options.method.lower() != "post" or not path.endswith(_TURN_PATHS):
+        if not is_turn(options):
             return await self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
         turn = await self.gate.begin_turn()
         with ExitStack() as ending:
             ending.callback(turn.end)
-            asking = _asking_for_usage(options) if path.endswith(_USAGE_ON_REQUEST) else {}
-            changes = asking | self._session_header(options, turn) | _weighing(options, turn)
-            options = options.model_copy(update=changes)
-            result = await self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
-            response = _http_response(result)
-            if response is None:
-                report_usage(turn, result)
-            elif response.is_closed:
-                report_usage(turn, _json(response))
-            else:
-                follow_body(response, turn, hide_usage=bool(asking))
+            options, hide_usage = prepared(options, turn, self._client)
+            with noting_refusals(turn):
+                result = await self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
+            response = unread_response(result, turn)
+            if response is not None:
+                follow_body(response, turn, hide_usage=hide_usage)
                 ending.pop_all()
         return result
 
-    def _session_header(self, options: Any, turn: Turn) -> dict[str, Any]:
-        headers = options.headers if isinstance(options.headers, Mapping) else {}
-        if any(name.lower() == SESSION_HEADER.lower() for name in (*self._client.default_headers, *headers)):
-            return {}
-        return {"headers": {**headers, SESSION_HEADER: turn.agent.session_id}}
 
+class _SyncRequest(_GatedRequest):
+    def __call__(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
+        if not is_turn(options):
+            return self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
+        turn = self._begin()
+        with ExitStack() as ending:
+            ending.callback(turn.end_soon)  # nothing here depends on its having ended
+            options, hide_usage = prepared(options, turn, self._client)
+            with noting_refusals(turn):
+                result = self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
+            response = unread_response(result, turn)
+            if response is not None:
+                follow_sync_body(response, turn, hide_usage=hide_usage)
+                ending.pop_all()
+        return result
 
-def _asking_for_usage(options: Any) -> dict[str, Any]:
-    """What to change in a request for a stream so that it tells its usage; nothing if the caller said either way."""
-    body = options.json_data if isinstance(options.json_data, Mapping) else {}
-    extra = options.extra_json if isinstance(options.extra_json, Mapping) else {}
-    merged = {**body, **extra}
-    said = merged.get("stream_options") or {}
-    if merged.get("stream") is not True or not isinstance(said, Mapping) or said.get("include_usage") is not None:
-        return {}
-    # vLLM ignores continuous_usage_stats where include_usage is not set (0.32, serve/utils/api_utils.py): left
-    # in, it would now put usage into every chunk of a caller who never saw any.
-    asking = {key: value for key, value in said.items() if key != "continuous_usage_stats"}
-    return {"extra_json": {**extra, "stream_options": {**asking, "include_usage": True}}}
-
-
-def _weighing(options: Any, turn: Turn) -> dict[str, Any]:
-    """Report an answer before the SDK parses it into the caller's model: the server served it, even if that fails."""
-    parse = options.post_parser
-    if not callable(parse):
-        return {}
-
-    def parse_weighed(answer: Any) -> Any:
-        report_usage(turn, answer)
-        return parse(answer)
-
-    return {"post_parser": parse_weighed}
-
-
-def _http_response(result: Any) -> Any:
-    """The HTTP response behind a raw response, a streaming response or a stream; None behind a model."""
-    holders = (result, getattr(result, "http_response", None), getattr(result, "response", None))
-    return next((holder for holder in holders if hasattr(holder, "aiter_bytes")), None)
-
-
-def _json(response: Any) -> Any:
-    """The JSON of a response that was read; None if there is none, or it was closed unread."""
-    try:
-        return response.json()
-    except (ValueError, RuntimeError):
-        return None
+    def _begin(self) -> SyncTurn:
+        try:
+            return self.gate.sync.begin_turn()
+        except WrongLoop as error:
+            raise WrongLoop(
+                "a call of a synchronous OpenAI client would block the event loop that runs in this thread: use "
+                "gate.openai(AsyncOpenAI(…)) and await its calls, or run the agent in a thread, as in "
+                "`await asyncio.to_thread(agent)`"
+            ) from error

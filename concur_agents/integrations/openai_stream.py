@@ -1,7 +1,8 @@
 """Follows the body of an answer that is still to be read, so that its turn ends when it does.
 
 The HTTP response is followed, not the SDK's stream around it: whatever reads it (a stream, a helper, a raw or
-a streaming response, a stream class of the caller's own) goes through its `aiter_bytes` and `aclose`.
+a streaming response, a stream class of the caller's own) goes through its `aiter_bytes` and `aclose`, or `iter_bytes`
+and `close` where the client is synchronous.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import asyncio
 import json
 import re
 import weakref
-from contextlib import aclosing
+from contextlib import aclosing, closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .openai_usage import report_usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from concur_agents.agent import Turn
+    from concur_agents.sync import SyncTurn
+
+    from .openai_usage import TurnOfRequest
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\n|\r(?!\Z))")
 """Ends an event of a stream (WHATWG HTML, 9.2.5). Atomic groups, or one CRLF would count as two line ends; a CR
@@ -36,36 +41,68 @@ def follow_body(response: Any, turn: Turn, *, hide_usage: bool) -> None:
         turn: The turn to report to and to end, once.
         hide_usage: Keep the chunk that carries only usage from the reader, who did not ask for it.
     """
-    followed = _Followed(response, turn, hide_usage=hide_usage)
-    vars(response).update(aiter_bytes=followed.aiter_bytes, aclose=followed.aclose)
+    end_soon = partial(_end_soon, asyncio.get_running_loop(), turn)
+    _AsyncFollowed(response, turn, turn.end, end_soon, hide_usage=hide_usage)
+
+
+def follow_sync_body(response: Any, turn: SyncTurn, *, hide_usage: bool) -> None:
+    """`follow_body` for the response of a synchronous client, which may be read and closed in any thread.
+
+    Closed even by the garbage collector, which closes the generators of the SDK's streams in the middle of anything,
+    so that the end of the turn is never waited for.
+    """
+    _SyncFollowed(response, turn, turn.end_soon, turn.end_soon, hide_usage=hide_usage)
 
 
 class _Followed:
     """Stands in for the two methods of a response that readers use, until its body is over."""
 
-    def __init__(self, response: Any, turn: Turn, *, hide_usage: bool) -> None:
+    def __init__(
+        self,
+        response: Any,
+        turn: TurnOfRequest,
+        end: Callable[[], None],
+        end_soon: Callable[[], None],
+        *,
+        hide_usage: bool,
+    ) -> None:
         self._response = response
-        self._turn = turn
-        self._read = response.aiter_bytes
-        self._close = response.aclose
-        self._abandoned = weakref.finalize(response, _end_from_anywhere, asyncio.get_running_loop(), turn)
+        self._end = end
+        self._abandoned = weakref.finalize(response, end_soon)
         self._abandoned.atexit = False
+        self._stand_ins = self._stand_in()
         self._body: _Body = _Document(turn)
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             self._body = _EventStream(turn, self._finish, hide_usage=hide_usage)
+        vars(response).update(self._stand_ins)
+
+    def _stand_in(self) -> dict[str, Callable[..., Any]]:
+        """The methods of the response to replace, by their names."""
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        if self._abandoned.detach() is not None:
+            for name in self._stand_ins:
+                vars(self._response).pop(name, None)
+            self._end()
+
+
+class _AsyncFollowed(_Followed):
+    def _stand_in(self) -> dict[str, Callable[..., Any]]:
+        self._read = self._response.aiter_bytes
+        self._close = self._response.aclose
+        return {"aiter_bytes": self.aiter_bytes, "aclose": self.aclose}
 
     async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
         held = b""
         try:
-            async with aclosing(self._shown()) as pieces:
+            async with aclosing(self._read()) as pieces:
                 async for piece in pieces:
-                    held += piece
-                    size = chunk_size or len(held)
-                    while held and len(held) >= size:
-                        yield held[:size]
-                        held = held[size:]
-            if held:
-                yield held
+                    ready, held = _cut(held + self._body.feed(piece), chunk_size)
+                    for part in ready:
+                        yield part
+            for part in _last_parts(held + self._body.rest(), chunk_size):
+                yield part
         finally:
             self._finish()
 
@@ -77,20 +114,46 @@ class _Followed:
             self._body.close()
             self._finish()
 
-    async def _shown(self) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._read()) as pieces:
-            async for piece in pieces:
-                yield self._body.feed(piece)
-        yield self._body.rest()
 
-    def _finish(self) -> None:
-        if self._abandoned.detach() is not None:
-            self._turn.end()
-            for name in ("aiter_bytes", "aclose"):
-                vars(self._response).pop(name, None)
+class _SyncFollowed(_Followed):
+    def _stand_in(self) -> dict[str, Callable[..., Any]]:
+        self._read = self._response.iter_bytes
+        self._close = self._response.close
+        return {"iter_bytes": self.iter_bytes, "close": self.close}
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
+        held = b""
+        try:
+            with closing(self._read()) as pieces:
+                for piece in pieces:
+                    ready, held = _cut(held + self._body.feed(piece), chunk_size)
+                    yield from ready
+            yield from _last_parts(held + self._body.rest(), chunk_size)
+        finally:
+            self._finish()
+
+    def close(self) -> None:
+        try:
+            self._close()
+        finally:
+            self._body.close()  # as above
+            self._finish()
 
 
-def _end_from_anywhere(loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
+def _cut(held: bytes, size: int | None) -> tuple[list[bytes], bytes]:
+    """The parts of a size that are complete, and what is left; all there is if no size is wanted."""
+    if size is None:
+        return [held] * bool(held), b""
+    whole = len(held) // size * size
+    return [held[at : at + size] for at in range(0, whole, size)], held[whole:]
+
+
+def _last_parts(held: bytes, size: int | None) -> list[bytes]:
+    ready, rest = _cut(held, size)
+    return [*ready, rest] if rest else ready
+
+
+def _end_soon(loop: asyncio.AbstractEventLoop, turn: Turn) -> None:
     """End a turn from a finalizer: garbage is collected in any thread, and in the middle of anything."""
     try:
         loop.call_soon_threadsafe(turn.end)
@@ -113,7 +176,7 @@ class _Body(Protocol):
 class _Document:
     """A JSON document: its usage is known when it is complete."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: TurnOfRequest) -> None:
         self._turn = turn
         self._pieces: list[bytes] = []
 
@@ -131,7 +194,7 @@ class _Document:
 class _EventStream:
     """Server-sent events: usage comes in one of the last, or in each with `continuous_usage_stats`."""
 
-    def __init__(self, turn: Turn, finish: Callable[[], None], *, hide_usage: bool) -> None:
+    def __init__(self, turn: TurnOfRequest, finish: Callable[[], None], *, hide_usage: bool) -> None:
         self._turn = turn
         self._finish = finish
         self._hide_usage = hide_usage

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from concur_agents.agent import Turn
+from typing import Protocol
 
 
-def report_usage(turn: Turn, answer: object) -> bool:
-    """Report the usage in an answer to its turn; without a usable one the turn stays unweighed.
+class OwnerOfTurn(Protocol):
+    """What a request needs of the agent whose turn it is."""
+
+    @property
+    def session_id(self) -> str:
+        """Sent as `X-Session-ID`."""
+
+
+class TurnOfRequest(Protocol):
+    """What a request needs of its turn, be it `Turn` or `SyncTurn`."""
+
+    @property
+    def agent(self) -> OwnerOfTurn:
+        """Whose turn it is."""
+
+    def report(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> None:
+        """Tell what the server said of the call."""
+
+    def note_refusal(self) -> None:
+        """Tell that the server refused an attempt."""
+
+    def end(self) -> None:
+        """End the turn; may be called again."""
+
+
+_CHAT = ("prompt_tokens", "completion_tokens", "prompt_tokens_details")
+_RESPONSES = ("input_tokens", "output_tokens", "input_tokens_details")
+
+
+def usage_of(answer: object) -> tuple[int, int, int | None] | None:
+    """The prompt, output and cached tokens that an answer tells; None without a usable usage.
 
     Chat Completions and Completions say `prompt_tokens`, `completion_tokens` and
     `prompt_tokens_details.cached_tokens`; Responses say `input_tokens`, `output_tokens` and
@@ -19,21 +45,33 @@ def report_usage(turn: Turn, answer: object) -> bool:
     `--enable-prompt-tokens-details`.
 
     Args:
-        turn: The turn that got the answer.
         answer: The answer, as JSON or as the SDK's model. Neither was validated, so nothing in it is trusted.
+    """
+    usage = _field(answer, "usage")
+    names = _CHAT if _field(usage, "prompt_tokens") is not None else _RESPONSES
+    prompt, output = _count(usage, names[0]), _count(usage, names[1])
+    if prompt is None or output is None:
+        return None
+    cached = _count(_field(usage, names[2]), "cached_tokens")
+    if cached is not None and cached > prompt:
+        cached = None
+    return prompt, output, cached
+
+
+def report_usage(turn: TurnOfRequest, answer: object) -> bool:
+    """Report the usage in an answer to its turn, see `usage_of`; without one the turn stays unweighed.
+
+    Args:
+        turn: The turn that got the answer.
+        answer: The answer.
 
     Returns:
         Whether there was a usage to report.
     """
-    usage = _field(answer, "usage")
-    prompt = _count(usage, "prompt_tokens", "input_tokens")
-    output = _count(usage, "completion_tokens", "output_tokens")
-    if prompt is None or output is None:
+    usage = usage_of(answer)
+    if usage is None:
         return False
-    details = _field(usage, "prompt_tokens_details") or _field(usage, "input_tokens_details")
-    cached = _count(details, "cached_tokens")
-    if cached is not None and cached > prompt:
-        cached = None
+    prompt, output, cached = usage
     turn.report(prompt_tokens=prompt, completion_tokens=output, cached_tokens=cached)
     return True
 
@@ -42,7 +80,7 @@ def _field(holder: object, name: str) -> object:
     return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
 
 
-def _count(holder: object, *names: str) -> int | None:
-    """The first of the fields that is a number of tokens."""
-    values = (_field(holder, name) for name in names)
-    return next((value for value in values if type(value) is int and value >= 0), None)
+def _count(holder: object, name: str) -> int | None:
+    """A field if it is a number of tokens."""
+    value = _field(holder, name)
+    return value if type(value) is int and value >= 0 else None

@@ -44,6 +44,7 @@ class FakeVllm:
         usage_field: What stands in the place of `"usage": {…}` instead, right or wrong.
         force_include_usage: The flag `--enable-force-include-usage`.
         refusals: Status codes for the next requests, before any is served.
+        refusal_headers: What a refusal says beside `retry-after-ms`.
         break_after: Cut the connection of a stream after so many events.
         gate: Cleared, every request waits before it is answered.
         stall_after: Send no more of a stream after so many events, until `flow` is set.
@@ -57,6 +58,7 @@ class FakeVllm:
     usage_field: dict[str, Any] | None = None
     force_include_usage: bool = False
     refusals: list[int] = field(default_factory=list)
+    refusal_headers: dict[str, str] = field(default_factory=dict)
     break_after: int | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     stall_after: int | None = None
@@ -166,8 +168,8 @@ class FakeVllm:
         if status == 200:
             return body, None
         error = {"message": "no", "type": "BadRequestError", "param": None, "code": status}
-        # With retry-after-ms the SDK retries at once.
-        return body, web.json_response({"error": error}, status=status, headers={"retry-after-ms": "1"})
+        headers = {"retry-after-ms": "1"} | self.refusal_headers  # so the SDK retries at once
+        return body, web.json_response({"error": error}, status=status, headers=headers)
 
     def _document(self, answer: dict[str, Any]) -> web.Response:
         response = web.json_response(answer)

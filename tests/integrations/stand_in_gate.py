@@ -23,6 +23,7 @@ class StandInTurn:
     reported: Usage | None = None
     end_calls: int = 0
     ended_in: int | None = None
+    refusals: int = 0
 
     def report(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> None:
         if min(prompt_tokens, completion_tokens, cached_tokens or 0) < 0:
@@ -30,6 +31,10 @@ class StandInTurn:
         if self.end_calls:
             return  # as at the real gate: what comes after the end is not looked at
         self.reported = (prompt_tokens, completion_tokens, cached_tokens)
+
+    def note_refusal(self) -> None:
+        assert not self.end_calls
+        self.refusals += 1
 
     def end(self) -> None:
         self.end_calls += 1
