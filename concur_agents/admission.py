@@ -5,7 +5,7 @@ Two lines, both applied at every event (docs/behaviour.md):
 - *admission line*: the head of the queue enters while Σ (footprint + admit_turns · growth) ≤ tokens and fewer than
   `agents` are active;
 - *pause line*: who begins a turn gives its place up while Σ (footprint + pause_turns · growth) > tokens or more than
-  `agents` are active, the smallest context first, the newest among equals.
+  `agents` are active, the smallest context first, the newest among those alike (within a power of two).
 
 Who has been paused for `longest_pause_s` is *overdue*: it goes before all others of its priority, and whoever begins a
 turn makes room for it.
@@ -539,10 +539,7 @@ class Admission:
             self._pump()
 
     def _enter_order(self, place: Place) -> None:
-        # With what the turn in flight will add: were it counted only at the turn's end, whoever comes back from a turn
-        # would be larger than all who are in flight, and among equals nobody would ever be the smallest.
-        expected = place.footprint + (place.growth if place.running else 0.0)
-        place.order_key = (expected, -place.seq)
+        place.order_key = _size_key(place)
         self._by_size.add(place.order_key, place, place.private, place.growth)
 
     def _reorder(self, place: Place) -> None:
@@ -602,7 +599,17 @@ class Admission:
 
 
 def _size_key(place: Place) -> tuple[float, ...]:
-    return place.order_key if place.order_key is not None else (place.footprint, -place.seq)
+    """Where a place stands among those that may be paused, smallest first: by the power of two, then newest first.
+
+    Were sizes compared to the token, agents would overtake each other with every turn: whoever comes back from one
+    would be larger than its like in flight, so that among equals nobody is ever the smallest; and who grows slowly,
+    which are the agents that live longest, would be paused again and again. For the same reason what the turn in
+    flight will add is counted already.
+    """
+    if place.order_key is not None:
+        return place.order_key
+    _, power = math.frexp(place.footprint + (place.growth if place.running else 0.0))
+    return (power, -place.seq)
 
 
 def _wake(place: Place) -> int:

@@ -149,7 +149,7 @@ class Watched(Admission):
         return bool(limited and head and head.overdue and place.priority <= head.priority and not self.fits(head))
 
     def victims(self) -> set[Place]:
-        """Who is paused if it begins a turn: the smallest, the newest among equals, until under the line, never all."""
+        """Who is paused if it begins a turn: the smallest, of those alike the newest, until the rest fits."""
         budget, left = self._budget, self.those(State.ACTIVE)
         by_size = by_context(place for place in left if place.turned)
         victims: set[Place] = set()
@@ -278,5 +278,12 @@ def over(budget: Budget, places: list[Place], billed: float) -> bool:
 
 
 def by_context(places: Iterable[Place]) -> list[Place]:
-    """Smallest first, the newest among equals; who has a turn in flight as it will be after it."""
-    return sorted(places, key=lambda place: (place.footprint + (place.growth if place.running else 0), -place.seq))
+    """Smallest first, the newest among those alike; who has a turn in flight as it will be after it."""
+
+    def power(place: Place) -> int:
+        size, power = place.footprint + (place.growth if place.running else 0), 0
+        while size >= 1:
+            size, power = size / 2, power + 1
+        return power
+
+    return sorted(places, key=lambda place: (power(place), -place.seq))

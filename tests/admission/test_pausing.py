@@ -133,7 +133,7 @@ async def test_a_held_turn_goes_on_when_there_is_room_again():
 async def test_a_call_made_while_a_stream_is_open_does_not_wait_for_its_own_agent():
     """All that run hold a stream open and make another call inside it: the largest goes on, then the next."""
     stage = Stage(agents=3)
-    agents = [await stage.turning(f"{n}", tokens=100 * n) for n in (1, 2, 3)]
+    agents = [await stage.turning(f"{n}", tokens=4**n) for n in (1, 2, 3)]
     stage.resize(agents=1, tokens=1)
     inner = [await stage.try_begin(place) for place in agents]
     order = []
@@ -184,7 +184,7 @@ async def test_a_held_turn_of_an_agent_that_ends_is_told_so():
 @pytest.mark.parametrize("gone", range(3))
 async def test_of_several_that_are_held_one_that_ends_leaves_the_others_held(gone):
     stage = Stage(agents=5)
-    *small, big = [await stage.turning(f"{n}", tokens=n) for n in range(5)]
+    *small, big = [await stage.turning(f"{n}", tokens=4**n) for n in range(5)]
     stage.resize(agents=1)
     for place in small:
         await stage.try_begin(place)
@@ -258,7 +258,7 @@ async def test_of_equal_agents_some_pause_when_the_line_is_crossed(backwards):
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-async def test_equal_agents_never_stay_over_the_line_for_longer_than_a_turn_of_each(backwards):
+async def test_equal_agents_never_fill_more_than_the_budget_in_whatever_order_they_come_back(backwards):
     stage, places = await crowd(10, size=100, growth=100, tokens=2500, pause_turns=1, admit_turns=1)
     await stage.waits("giant", priority=1, tokens=1e9)  # so that nobody resumes
     order = places[::-1] if backwards else places
@@ -267,34 +267,49 @@ async def test_equal_agents_never_stay_over_the_line_for_longer_than_a_turn_of_e
         for place in [place for place in order if place.running]:
             stage.end(place, tokens=place.footprint + 100)
             await stage.try_begin(place)
-        active = stage.admission.active
-        assert active == 1 or stage.admission.working_set + 100 * active <= 2500
+            # The turn of growth that is kept free is for those in flight, who pause only when they come back.
+            assert stage.admission.active == 1 or stage.admission.working_set <= 2500
 
     assert stage.totals.pauses == 9
 
 
 async def test_the_order_of_places_follows_their_turns():
-    stage, (a, b, c) = await crowd(3, size=200, growth=50)
+    """By powers of two: 200 lies in the one up to 256, and 257 in the next."""
+    stage, (a, b, c) = await crowd(3, size=200, growth=57)
     order = stage.admission._by_size
 
     def names():
         return [place.name for place in order]
 
+    assert names() == ["2", "1", "0"]  # all alike with the growth of their turns: the newest first
     stage.end(a)
-    assert names() == ["0", "2", "1"]  # 200, and twice 250: the newest first
+    assert names() == ["0", "2", "1"]
     await stage.begin(a)
     assert names() == ["2", "1", "0"]
-    stage.end(c, tokens=251)
+    stage.end(c, tokens=600)
     assert names() == ["1", "0", "2"]
     await stage.begin(c)
     await stage.begin(c)  # a second one beside it: counted once
-    assert [place.order_key[0] for place in order] == [250, 250, 301]
+    assert [place.order_key[0] for place in order] == [9, 9, 10]
     stage.end(c)
-    assert [place.order_key[0] for place in order] == [250, 250, 301]
     stage.end(c)
-    assert [place.order_key[0] for place in order] == [250, 250, 251]
+    stage.end(b, tokens=255)
+    assert names() == ["1", "0", "2"]
     stage.finish(a, b, c)
     stage.admission.check_empty()
+
+
+async def test_among_those_alike_the_newest_pauses_though_it_is_not_the_smallest_to_the_token():
+    stage, (old, new) = await crowd(2, size=1, growth=0)
+    stage.admission.resize_place(old, 300, weighed=True)
+    stage.admission.resize_place(new, 500, weighed=True)
+    stage.resize(tokens=700)
+
+    for place in (old, new):
+        stage.end(place)
+        await stage.try_begin(place)
+
+    assert stage.states(old, new) == ["active", "paused"]
 
 
 async def test_a_larger_agent_in_flight_does_not_go_before_a_smaller_one_for_its_growth():
@@ -309,17 +324,17 @@ async def test_a_larger_agent_in_flight_does_not_go_before_a_smaller_one_for_its
 
 async def test_a_held_turn_keeps_its_place_in_the_line_while_others_begin_and_end_turns():
     """Two agents hold a stream open and ask for one more turn; the larger one's comes first, as it will be."""
-    stage, (a, b, big) = await crowd(3, size=100, growth=50)
-    stage.admission.resize_place(b, 120, weighed=True)
+    stage, (a, b, big) = await crowd(3, size=70, growth=50)
+    stage.admission.resize_place(b, 100, weighed=True)
     stage.admission.resize_place(big, 500, weighed=True)
-    stage.resize(tokens=600)
+    stage.resize(tokens=590)
     held = {place: await stage.try_begin(place) for place in (a, b)}
     assert [waiting.name for waiting in stage.admission.waiting()] == ["0", "1"]
 
     stage.end(big)
     await stage.begin(big)
     assert [waiting.name for waiting in stage.admission.waiting()] == ["0", "1"]
-    stage.admission.resize_place(a, 130, weighed=True)
+    stage.admission.resize_place(a, 210, weighed=True)
     assert [waiting.name for waiting in stage.admission.waiting()] == ["1", "0"]
 
     stage.admission.resize_place(big, 400, weighed=True)
