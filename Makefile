@@ -1,8 +1,10 @@
 # make demo            set up .venv, see the collapse and the cure on the embedded engine
 # make test            set up .venv, run the tests              make test PYTEST_ARGS="tests/control -q"
+# make test-lowest     the same with the lowest supported version of each dependency
 # make lint            style, types                             make format   let ruff mend what it can
 # make live            install a real CPU vLLM, test against it make vllm     run that vLLM in the foreground
 # make bench           measure the gate's own cost, and that of a simulated turn
+# make bench-live      controllers beside a sweep of caps on a real vLLM, about an hour
 # make controllers     simulate every controller and its rivals on many loads; CONCUR_TRACES=DIR adds recorded ones
 
 PYTHON ?= python3
@@ -12,7 +14,7 @@ PYTEST_ARGS ?=
 LIVE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format live vllm bench controllers clean
+.PHONY: help venv demo test test-lowest lint format live vllm bench bench-live controllers clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,6 +34,12 @@ demo: venv
 
 test: venv
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Not the integrations' own suites of the newest features: those say which version they need and skip.
+test-lowest: venv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-lowest
+	$(BIN)/uv pip install --quiet --python $(VENV)-lowest/bin/python --resolution lowest-direct --editable '.[all]' --group dev
+	$(VENV)-lowest/bin/python -m pytest $(PYTEST_ARGS)
 
 lint: venv
 	$(BIN)/ruff check .
@@ -53,7 +61,12 @@ vllm: venv
 
 bench: venv
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/integrations.py
 	$(BIN)/python benchmarks/simulated_turns.py
+
+bench-live: venv
+	$(BIN)/python scripts/live_vllm.py install
+	$(BIN)/python benchmarks/real_vllm.py --json real_vllm.json
 
 controllers: venv
 	$(BIN)/python benchmarks/controllers.py --jobs 2 --json controllers.json

@@ -195,11 +195,15 @@ class Agent:
                 if pacer is not None:
                     await pacer.acquire()
             except BaseException:
-                self._admission.end_turn(self._place, counts=False)
+                self._give_turn_back()
                 raise
             if not holding.held:
                 return
-            self._admission.end_turn(self._place, counts=False)
+            self._give_turn_back()
+
+    def _give_turn_back(self) -> None:
+        self._admission.end_turn(self._place, counts=False)
+        self.desk.holding.look()
 
     def finish(self) -> None:
         """End the agent and give its place back; may be called again."""

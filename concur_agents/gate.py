@@ -200,7 +200,7 @@ class ConcurGate:
         """Let no turn begin: `async with gate.hold():` for an update of the weights, or a restart of the server.
 
         Entering waits until the turns in flight have ended. Agents keep their places and wait where their next turn
-        begins; tools go on.
+        begins; tools go on. It keeps turns out, not other holders: two may be inside at once.
 
         Raises:
             RuntimeError: On entering, inside a turn of this gate, for whose end it would wait.
@@ -270,6 +270,7 @@ class ConcurGate:
             cached_tokens=totals.cached_tokens,
             pauses=totals.pauses,
             longest_wait_s=max([totals.max_wait_s, *waits]),
+            held=self.holding.held,
             metrics_age_s=self._regulator.snapshot_age_s,
             metrics_error=str(error) if error else None,
         )

@@ -59,6 +59,7 @@ class GateStats:
         cached_tokens: Prompt tokens that the server had cached, since the gate was made.
         pauses: Times that an agent was paused, since the gate was made.
         longest_wait_s: Longest wait so far, the present ones included. [s]
+        held: Whether `gate.hold()` keeps turns from beginning.
         metrics_age_s: Age of the last metrics page; None before the first. [s]
         metrics_error: Why the last look at the metrics failed; None if it did not.
     """
@@ -81,6 +82,7 @@ class GateStats:
     cached_tokens: int
     pauses: int
     longest_wait_s: float
+    held: bool
     metrics_age_s: float | None
     metrics_error: str | None
 

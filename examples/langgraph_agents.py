@@ -1,6 +1,8 @@
 """A batch of LangGraph agents that read files, admitted to a vLLM server as its KV cache allows.
 
-pip install 'concur-agents[langchain,langgraph,openai]'
+Two lines of it are the gate's: `chat_openai` makes every call of the model a turn, `gate.graph` every run an agent.
+
+pip install 'concur-agents[langchain,langgraph]'
 vllm serve Qwen/Qwen3-8B --enable-auto-tool-choice --tool-call-parser hermes --enable-prompt-tokens-details
 python langgraph_agents.py --model Qwen/Qwen3-8B --agents 200
 """
@@ -9,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from openai import AsyncOpenAI
 
 from concur_agents import ConcurGate
+from concur_agents.integrations.langchain import chat_openai
 
 FILES = {path.name: path for path in sorted(Path(__file__).parent.glob("*.py"))}
 
@@ -29,23 +29,20 @@ def read_lines(name: str, start: int) -> str:
     """Forty lines of a file, from line `start` on; the first line is 1."""
     if name not in FILES:
         return f"No such file. There are: {', '.join(FILES)}"
-    return "\n".join(FILES[name].read_text().splitlines()[start - 1 : start + 39]) or "The file ends before."
+    first = max(start, 1) - 1
+    return "\n".join(FILES[name].read_text().splitlines()[first : first + 40]) or "The file ends before."
 
 
 async def main(url: str, model: str, agents: int) -> None:
-    key = os.environ.get("OPENAI_API_KEY", "-")
-    async with ConcurGate(url) as gate, AsyncOpenAI(base_url=f"{url}/v1", api_key=key) as ungated:
-        client = gate.openai(ungated)
-        llm = ChatOpenAI(
-            model=model, async_client=client.chat.completions, root_async_client=client, max_completion_tokens=512
-        ).bind_tools([read_lines])
+    async with ConcurGate(url) as gate:
+        llm = chat_openai(gate, model=model, max_completion_tokens=512).bind_tools([read_lines])
 
         async def think(state: MessagesState) -> dict[str, Any]:
             return {"messages": [await llm.ainvoke(state["messages"])]}
 
         builder = StateGraph(MessagesState).add_node(think).add_node("tools", ToolNode([read_lines]))
         builder.add_edge(START, "think").add_conditional_edges("think", tools_condition).add_edge("tools", "think")
-        graph = gate.graph(builder.compile(name="reader"))  # every run of it is an agent, every call a turn
+        graph = gate.graph(builder.compile(name="reader"))
 
         names = [list(FILES)[n % len(FILES)] for n in range(agents)]
         tasks: list[Any] = [

@@ -41,7 +41,7 @@ def run_simulated(
     controller: str,
     profile: EngineProfile,
     *,
-    on_progress: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None] = lambda _: None,
     poll_interval_s: float = POLL_S,
     gate: GateMaker | None = None,
 ) -> RunResult:

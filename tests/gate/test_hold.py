@@ -167,3 +167,43 @@ def test_it_works_from_one_event_loop_after_another():
 
         run(scenario())
         assert len(log) == 6
+
+
+def test_a_turn_that_a_resumed_agent_gives_back_is_not_waited_for_for_ever():
+    """Its place comes free in the step in which the last turn ends: the holder wakes, sees it running, and waits on."""
+
+    async def scenario():
+        gate = ConcurGate(controller="fixed:2")
+        end_first, begin_second = asyncio.Event(), asyncio.Event()
+
+        async def big():
+            async with gate.agent(expected_tokens=1000), gate.turn():
+                await end_first.wait()
+
+        async def small():
+            async with gate.agent():
+                async with gate.turn():
+                    pass
+                await begin_second.wait()
+                async with gate.turn():
+                    pass
+
+        async def hold():
+            async with gate.hold():
+                assert gate.stats().running == 0
+                assert gate.stats().held
+
+        tasks = [asyncio.create_task(big()), asyncio.create_task(small())]
+        await asyncio.sleep(1)
+        gate.admission.resize(type(gate.admission.budget)(agents=1))
+        begin_second.set()
+        await asyncio.sleep(1)
+        assert gate.stats().paused == 1
+        tasks.append(asyncio.create_task(hold()))
+        await asyncio.sleep(1)
+        end_first.set()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*tasks)
+        assert not gate.stats().held
+
+    run(scenario())
