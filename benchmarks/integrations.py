@@ -1,0 +1,176 @@
+"""What a turn costs through each integration: with the gate minus without it, on a model that answers at once.
+
+    python benchmarks/integrations.py            about a minute
+    python benchmarks/integrations.py --rounds 3
+
+Processor time, so that other programs do not count; the median of several rounds and their range, in µs a turn. A
+gate of `fixed:4`, one agent, calls one after the other. The OpenAI clients answer from a transport in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import importlib.util
+import json
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+from agents import ModelSettings, ModelTracing, OpenAIChatCompletionsModel
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langgraph.graph import END, START, StateGraph
+from openai import AsyncOpenAI, OpenAI
+from rich.console import Console
+from rich.table import Table
+from typing_extensions import TypedDict
+
+from concur_agents import ConcurGate
+from concur_agents.integrations.langchain import ConcurCallbackHandler, ConcurMiddleware, gate_rate_limiter
+from concur_agents.integrations.openai_agents import ConcurModel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+# What the installed openai is built on: 3 on httpx2, 2 on httpx.
+httpx: Any = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
+
+CALLS = 300
+STEPS = 20
+"""Steps of a graph's run, each of them a node."""
+
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
+ANSWER = {
+    "id": "chat-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
+    "usage": USAGE | {"prompt_tokens_details": {"cached_tokens": 900}},
+}
+QUESTION: Any = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+
+def respond(_: Any) -> Any:
+    """The same answer to every request."""
+    return httpx.Response(200, content=json.dumps(ANSWER), headers={"content-type": "application/json"})
+
+
+class Nothing(BaseCallbackHandler):
+    """A handler beside which ours is measured."""
+
+    run_inline = True
+
+    def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+
+class State(TypedDict):
+    """Of the graph."""
+
+    step: int
+
+
+async def _each(call: Callable[[], Awaitable[Any]], turns: int = 1) -> float:
+    for _ in range(10):
+        await call()
+    began = time.process_time()
+    for _ in range(CALLS // turns):
+        await call()
+    return (time.process_time() - began) / (CALLS // turns * turns) * 1e6
+
+
+def graph(think: Any) -> Any:
+    """A graph whose one node runs `STEPS` times."""
+    builder = StateGraph(State)
+    builder.add_node("think", think)
+    builder.add_edge(START, "think")
+    builder.add_conditional_edges("think", lambda state: "think" if state["step"] < STEPS else END)
+    return builder.compile()
+
+
+async def measure() -> dict[str, float]:
+    """One round, in µs a turn."""
+    gate = ConcurGate(controller="fixed:4")
+    plain = AsyncOpenAI(
+        api_key="-", base_url="http://x/v1", http_client=httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    )
+    sync = OpenAI(api_key="-", base_url="http://x/v1", http_client=httpx.Client(transport=httpx.MockTransport(respond)))
+    client, sync_client = gate.openai(plain), gate.openai(sync)
+    inner = OpenAIChatCompletionsModel("m", plain)
+    message = AIMessage("hi", usage_metadata={"input_tokens": 1000, "output_tokens": 10, "total_tokens": 1010})
+    result = LLMResult(generations=[[ChatGeneration(message=message)]])
+    limiter, middleware, handler = gate_rate_limiter(gate), ConcurMiddleware(gate), ConcurCallbackHandler(gate)
+
+    async def turn() -> None:
+        async with gate.turn() as turn:
+            turn.report(prompt_tokens=1000, completion_tokens=10, cached_tokens=900)
+
+    async def sdk(model: Any) -> None:
+        await model.get_response(
+            None,
+            "x",
+            ModelSettings(),
+            [],
+            None,
+            [],
+            ModelTracing.DISABLED,
+            previous_response_id=None,
+            conversation_id=None,
+            prompt=None,
+        )
+
+    async def answer(_: Any) -> Any:
+        return message
+
+    async def callbacks(of: BaseCallbackHandler) -> None:
+        (run,) = await AsyncCallbackManager(handlers=[of]).on_chat_model_start({}, [[HumanMessage("x")]], batch_size=1)
+        await run.on_llm_end(result)
+
+    async def think(state: State) -> State:
+        return {"step": state["step"] + 1}
+
+    compiled, gated = graph(think), gate.graph(graph(gate.node(think)))
+
+    def threaded(ask: Any, turns: int) -> None:
+        for _ in range(turns):
+            ask.chat.completions.create(**QUESTION)
+
+    async def in_thread(ask: Any) -> None:
+        await asyncio.to_thread(threaded, ask, STEPS)
+
+    figures = {}
+    async with gate.agent():
+        figures["gate.turn()"] = await _each(turn)
+        bare = await _each(lambda: plain.chat.completions.create(**QUESTION))
+        figures["gate.openai(AsyncOpenAI)"] = await _each(lambda: client.chat.completions.create(**QUESTION)) - bare
+        bare = await _each(lambda: in_thread(sync), STEPS)
+        figures["gate.openai(OpenAI), in a thread"] = await _each(lambda: in_thread(sync_client), STEPS) - bare
+        figures["ConcurModel"] = await _each(lambda: sdk(ConcurModel(gate, inner))) - await _each(lambda: sdk(inner))
+        figures["ConcurMiddleware"] = await _each(lambda: middleware.awrap_model_call(None, answer))  # type: ignore[arg-type]
+        figures["ConcurCallbackHandler"] = await _each(lambda: callbacks(handler)) - await _each(
+            lambda: callbacks(Nothing())
+        )
+        figures["gate_rate_limiter"] = await _each(limiter.aacquire)
+    bare = await _each(lambda: compiled.ainvoke({"step": 0}), STEPS)
+    figures["gate.graph and @gate.node"] = await _each(lambda: gated.ainvoke({"step": 0}), STEPS) - bare
+    await plain.close()
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a turn costs through each integration.")
+    parser.add_argument("--rounds", type=int, default=7, help="the median is shown, and the range")
+    rounds = [asyncio.run(measure()) for _ in range(parser.parse_args().rounds)]
+    table = Table("integration", "µs a turn", title="with the gate, minus without it")
+    for name in rounds[0]:
+        figures = [figures[name] for figures in rounds]
+        table.add_row(name, f"{statistics.median(figures):.0f} ({min(figures):.0f}–{max(figures):.0f})")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
