@@ -1,13 +1,13 @@
 """Controllers beside a sweep of fixed caps on a real vLLM on the CPU: every run of a load on one server, in turn.
 
-    python benchmarks/real_vllm.py                             starts the server of `make vllm`, about an hour
+    python benchmarks/real_vllm.py                             starts the server of `make vllm`, about forty minutes
     python benchmarks/real_vllm.py --loads growing --rounds 3  one load, three times
     python benchmarks/real_vllm.py --url http://127.0.0.1:8000 a server that runs already
 
 Loads are small copies of what agents do, four times the cache or near it, for a cache of 16,384 tokens:
 
 - growing: 24 made-up agents of 8 turns that grow by a quarter a turn, the load of tests/live/test_thrash.py;
-- search, chat-tools, swe: the generated workloads with contexts and waits scaled down.
+- chat-tools, search, swe: the generated workloads with contexts and waits scaled down.
 
 Ratios within one round are side by side; seconds are those of two cores. Leave the machine alone meanwhile.
 """
@@ -33,9 +33,10 @@ from concur_agents.replay.trace import AgentTrace
 from concur_agents.replay.workload import Workload
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-CONTROLLERS = ("none", "aimd", "pi", "working-set")
-CAPS = {"growing": (4, 5, 6, 7, 8, 10), "search": (3, 4, 5, 6, 7, 8), "chat-tools": (6, 8, 10, 12, 16, 20)}
-CAPS["swe"] = CAPS["chat-tools"]
+CONTROLLERS = ("none", "aimd", "working-set")
+CAPS = {"growing": (5, 6, 7, 8), "chat-tools": (10, 12, 16), "search": (4, 5, 6), "swe": (8, 10, 12, 16)}
+"""A few on either side of the best of a wider sweep on the embedded engine, fitted to this server: each is a run."""
+
 FIGURES: tuple[str, ...] = (
     "makespan_s",
     "output_tokens_per_s",
@@ -70,9 +71,9 @@ def loads() -> dict[str, Workload]:
     """The loads by name."""
     return {
         "growing": growing(),
+        "chat-tools": Workload.load("workload:chat-tools", Shape(agents=40, seed=1, scale=0.6, scale_tools=0.1)),
         "search": Workload.load("workload:search", Shape(agents=24, seed=1, scale=0.06, scale_tools=0.05)),
-        "chat-tools": Workload.load("workload:chat-tools", Shape(agents=60, seed=1, scale=0.6, scale_tools=0.1)),
-        "swe": Workload.load("workload:swe", Shape(agents=48, seed=1, scale=0.03, scale_tools=0.02)),
+        "swe": Workload.load("workload:swe", Shape(agents=32, seed=1, scale=0.035, scale_tools=0.02)),
     }
 
 

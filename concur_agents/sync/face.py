@@ -128,12 +128,17 @@ class SyncGate:
         asked = self._gate.agent(
             name, kind=kind, priority=priority, expected_tokens=expected_tokens, timeout=timeout, nested=nested
         )
-        agent = Call(loop, asked.__aenter__, _finish).result()
+        call = Call(loop, asked.__aenter__, undo=_finish, leave=_finish)
         try:
+            agent = call.result()
             with as_current(agent):
                 yield SyncAgent(agent)
         finally:
-            do(loop, agent.finish)
+            try:
+                call.end()
+            except BaseException:  # interrupted on its way in: inline, as a function's first step can be interrupted
+                call.end_soon()
+                raise
 
     @contextmanager
     def turn(self) -> Iterator[SyncTurn]:
@@ -147,12 +152,17 @@ class SyncGate:
             MetricsError: If the gate needs metrics and the server has none.
             WrongLoop: In a thread that runs an event loop, which this would block.
         """
-        loop, turn = self._begin()
+        call = self._begin()
         try:
+            turn = call.result()
             with inside(turn):
-                yield SyncTurn(turn, loop)
+                yield SyncTurn(turn, call.loop)
         finally:
-            do(loop, lambda: _leave(turn))
+            try:
+                call.end()
+            except BaseException:  # as above
+                call.end_soon()
+                raise
 
     def begin_turn(self) -> SyncTurn:
         """Begin a turn of the current agent; outside any agent, of an agent of that one turn. `end` ends it.
@@ -162,8 +172,12 @@ class SyncGate:
             MetricsError: If the gate needs metrics and the server has none.
             WrongLoop: In a thread that runs an event loop, which this would block.
         """
-        loop, turn = self._begin()
-        return SyncTurn(turn, loop)
+        call = self._begin()
+        try:
+            return SyncTurn(call.result(), call.loop)
+        except BaseException:
+            call.end_soon()
+            raise
 
     def close(self) -> None:
         """Close the gate, and stop the thread of its event loop if it has one of its own.
@@ -173,16 +187,19 @@ class SyncGate:
         Raises:
             WrongLoop: In a thread that runs an event loop: there it is `await gate.aclose()`.
         """
-        loop = self._loop()
-        Call(loop, self._gate.aclose, _nothing).result()
+        call = Call(self._loop(), self._gate.aclose, undo=_nothing, leave=_nothing)
+        try:
+            call.result()
+        except BaseException:
+            call.end_soon()
+            raise
         with self._lock:
             own, self._own = self._own, None
         if own is not None:
             own.stop()
 
-    def _begin(self) -> tuple[asyncio.AbstractEventLoop, Turn]:
-        loop = self._loop()
-        return loop, Call(loop, self._gate.begin_turn, _undo).result()
+    def _begin(self) -> Call[Turn]:
+        return Call(self._loop(), self._gate.begin_turn, undo=_undo, leave=_leave)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         """The loop that the gate is on, running in another thread."""

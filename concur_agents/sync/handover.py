@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from concur_agents.errors import GateClosed
 
@@ -20,19 +19,69 @@ LOOK_EVERY_S = 1.0
 """A loop that is closed tells nobody: who waits for it looks so often. [s]"""
 
 
+class Outcome(Generic[T]):
+    """What becomes of something done on the loop: settled there once, waited for in one thread.
+
+    Whoever settles it never blocks, wherever Ctrl-C meets the one who waits. A `Condition`, and so an `Event` or a
+    `concurrent.futures.Future`, cannot promise that: interrupted between taking its lock and releasing it, the thread
+    would keep the lock for ever, and the loop would wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = True
+        """Set to False by who waited, and has gone."""
+        self.settled = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._news = threading.Lock()
+        self._news.acquire()
+
+    def settle(self, value: T) -> None:
+        """Tell what came of it."""
+        self._value = value
+        self._tell()
+
+    def fail(self, error: BaseException) -> None:
+        """Tell why nothing came of it."""
+        self._error = error
+        self._tell()
+
+    def wait(self, timeout: float = -1) -> bool:
+        """Wait until it is settled, for no more than so many seconds; whether it is. [s]"""
+        return self.settled or self._news.acquire(timeout=timeout)
+
+    def take(self) -> T:
+        """What came of it, once it is settled; raises what it failed with."""
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # or the error, by its traceback, would keep itself and all frames on its way alive
+        return cast("T", self._value)
+
+    def _tell(self) -> None:
+        self.settled = True
+        self._news.release()
+
+
 class LoopThread:
     """An event loop in a thread of its own, until `stop`, the end of whoever holds this, or of the interpreter."""
 
     def __init__(self) -> None:
-        started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
-            concurrent.futures.Future()
-        )
-        self._thread = threading.Thread(
-            target=asyncio.run, args=(_until_stopped(started),), name="concur-agents sync", daemon=True
-        )
-        self._thread.start()
-        self.loop, stop = started.result()
-        self._finalizer = weakref.finalize(self, post, self.loop, stop.set)
+        started: Outcome[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Outcome()
+        self._thread = threading.Thread(target=_run, args=(started,), name="concur-agents sync", daemon=True)
+        try:
+            self._thread.start()
+            started.wait()
+            self.loop, stop = started.take()
+            self._finalizer = weakref.finalize(self, post, self.loop, stop.set)
+        except BaseException:
+            started.wanted = False  # it looks at this after it has settled, so that one of the two sees the other
+            if started.settled:
+                loop, stop = started.take()
+                post(loop, stop.set)
+            raise
 
     @property
     def alive(self) -> bool:
@@ -45,33 +94,47 @@ class LoopThread:
         self._thread.join()
 
 
-async def _until_stopped(
-    started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]],
-) -> None:
+def _run(started: Outcome[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    asyncio.run(_until_stopped(started))
+
+
+async def _until_stopped(started: Outcome[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
     stop = asyncio.Event()
-    started.set_result((asyncio.get_running_loop(), stop))
-    await stop.wait()
+    started.settle((asyncio.get_running_loop(), stop))
+    if started.wanted:
+        await stop.wait()
 
 
 class Call(Generic[T]):
     """A coroutine that runs on a loop for a thread that waits for it, in a copy of that thread's context.
 
+    Its result is held until `end` or `end_soon`, one of which must follow `result`, whether that returns or raises.
+    What becomes of a call that is ended half-way is decided on the loop, where nothing can come in between.
+
     Args:
         loop: Where it runs.
         make: Makes the coroutine.
-        undo: Called on the loop with a result that came when nobody waited for it any more (Ctrl-C).
+        undo: Called on the loop, at the end, with a result that the thread never got (Ctrl-C).
+        leave: Called on the loop, at the end, with a result that it got.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]], undo: Callable[[T], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        make: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        undo: Callable[[T], None],
+        leave: Callable[[T], None],
     ) -> None:
-        self._loop = loop
+        self.loop = loop
         self._make = make
         self._undo = undo
+        self._leave = leave
         self._context = contextvars.copy_context()
-        self._outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._outcome: Outcome[T] = Outcome()
         self._task: asyncio.Task[T] | None = None
-        self._abandoned = False
+        self._got = False
+        self._ended = False
 
     def result(self) -> T:
         """Run it and wait for its result.
@@ -79,67 +142,82 @@ class Call(Generic[T]):
         Raises:
             GateClosed: If the loop ends before it does.
         """
-        if not post(self._loop, self._begin):
+        if not post(self.loop, self._begin):
             raise _loop_ended()
+        value = _wait(self._outcome, self.loop)
+        self._got = True
+        return value
+
+    def end(self) -> None:
+        """End it, and wait until that is done if there is a result to leave; may be called again."""
+        if self._got:
+            do(self.loop, self._end)
+        else:
+            self.end_soon()
+
+    def end_soon(self) -> None:
+        """End it without waiting until that is done; may be called again."""
         try:
-            return _wait(self._outcome, self._loop)
+            post(self.loop, self._end)
         except BaseException:
-            post(self._loop, self._abandon)
+            post(self.loop, self._end)  # interrupted before it was posted, or before the loop was woken
             raise
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._make(), context=self._context)
+        self._task = self.loop.create_task(self._make(), context=self._context)
         self._task.add_done_callback(self._deliver)
 
     def _deliver(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
-            self._outcome.set_exception(_loop_ended())
+            self._outcome.fail(_loop_ended())
         elif (error := task.exception()) is not None:
-            self._outcome.set_exception(error)
-        elif self._abandoned:
+            self._outcome.fail(error)
+        elif self._ended:
             self._undo(task.result())
         else:
-            self._outcome.set_result(task.result())
+            self._outcome.settle(task.result())
 
-    def _abandon(self) -> None:
-        self._abandoned = True
-        if self._task is not None:
-            self._task.cancel()
-        if self._outcome.done() and self._outcome.exception() is None:
-            self._undo(self._outcome.result())
+    def _end(self) -> None:
+        if self._ended or self._task is None:
+            return
+        self._ended = True
+        self._task.cancel()
+        if self._outcome.settled and not self._task.cancelled() and self._task.exception() is None:
+            (self._leave if self._got else self._undo)(self._task.result())
 
 
 def do(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
-    """Do something on a loop and wait for it. Nothing to do if the loop has ended: its places went with it."""
+    """Do something on a loop, once, and wait for it. Nothing to do if the loop has ended: its places went with it."""
     if running_loop() is loop:  # a generator that was left half-way can be closed in any thread
         action()
         return
-    outcome: concurrent.futures.Future[None] = concurrent.futures.Future()
+    outcome: Outcome[None] = Outcome()
 
     def act() -> None:
+        if outcome.settled:
+            return
         try:
             action()
         except BaseException as error:  # noqa: BLE001  handed on to who waits
-            outcome.set_exception(error)
+            outcome.fail(error)
         else:
-            outcome.set_result(None)
+            outcome.settle(None)
 
-    if post(loop, act):
-        try:
+    try:
+        if post(loop, act):
             _wait(outcome, loop)
-        except GateClosed:
-            return
+    except GateClosed:
+        return
+    except BaseException:
+        post(loop, act)  # interrupted before it was posted, or before the loop was woken
+        raise
 
 
-def _wait(outcome: concurrent.futures.Future[T], loop: asyncio.AbstractEventLoop) -> T:
-    while True:
-        try:
-            return outcome.result(LOOK_EVERY_S)
-        except concurrent.futures.TimeoutError:
-            if outcome.done():  # a TimeoutError of its own
-                return outcome.result()
-            if loop.is_closed():
-                raise _loop_ended() from None
+def _wait(outcome: Outcome[T], loop: asyncio.AbstractEventLoop) -> T:
+    while not outcome.wait(LOOK_EVERY_S):
+        if loop.is_closed() and not outcome.settled:
+            raise _loop_ended()
+    return outcome.take()
 
 
 def post(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> bool:
