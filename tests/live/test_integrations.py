@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import pytest_asyncio
 from agents import Agent, ModelSettings, OpenAIChatCompletionsModel, Runner, set_tracing_disabled
 from langchain.agents import create_agent
 from langchain_openai import ChatOpenAI
@@ -25,13 +26,16 @@ def no_traces():
     set_tracing_disabled(disabled=True)
 
 
-@pytest.fixture
+# One loop for all: ChatOpenAI keeps one HTTP client for the whole process, on the loop that used it first.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def gate(vllm_server):
     async with ConcurGate(vllm_server.url, controller="fixed:2") as gate:
         yield gate
         stats = gate.stats()
         assert (stats.active, stats.running, stats.paused, stats.queued) == (0, 0, 0, 0)
-        assert stats.turns == AGENTS
         assert gate.admission.live == 0
 
 
@@ -45,6 +49,7 @@ def used(answers):
 
 def counted(gate):
     stats = gate.stats()
+    assert stats.turns == AGENTS
     return stats.prompt_tokens + stats.output_tokens
 
 
@@ -124,4 +129,5 @@ async def test_a_batch_that_goes_on_from_its_checkpoint(gate, model, tmp_path):
     items, path = list(range(AGENTS)), tmp_path / "done.jsonl"
     first = await gate.map(solve, items[:2], checkpoint=path)
     assert (await gate.map(solve, items, checkpoint=path))[:2] == first
+    assert gate.stats().turns == AGENTS
     await client.close()
