@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import math
@@ -16,7 +17,7 @@ from .config import GateConfig
 from .control import parse_controller
 from .engines import Poller
 from .errors import GateClosed, MetricsError, WrongLoop
-from .hold import Hold, HoldContext
+from .hold import Hold
 from .kind import Kind, Totals
 from .pacing import make_pacer
 from .regulator import Regulator
@@ -24,7 +25,7 @@ from .stats import GateStats
 from .sync import SyncGate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from .control import Controller
     from .engines import EngineSnapshot
@@ -196,7 +197,8 @@ class ConcurGate:
         """The gate for agents that run in threads: `with gate.sync.agent():`."""
         return SyncGate(self)
 
-    def hold(self) -> HoldContext:
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
         """Let no turn begin: `async with gate.hold():` for an update of the weights, or a restart of the server.
 
         Entering waits until the turns in flight have ended. Agents keep their places and wait where their next turn
@@ -205,7 +207,15 @@ class ConcurGate:
         Raises:
             RuntimeError: On entering, inside a turn of this gate, for whose end it would wait.
         """
-        return HoldContext(self._find_hold)
+        if in_a_turn(self):
+            raise RuntimeError("gate.hold() inside a turn would wait for the end of that turn: hold between turns")
+        self._bind_loop()
+        holding = self.holding
+        await holding.acquire()
+        try:
+            yield
+        finally:
+            holding.release()
 
     # ------------------------------------------------------------------ doors to the integrations
 
@@ -402,12 +412,6 @@ class ConcurGate:
                 self.admission.resize(budget)
         if self.config.url is not None:
             self._new_poller()
-
-    def _find_hold(self) -> Hold:
-        if in_a_turn(self):
-            raise RuntimeError("gate.hold() inside a turn would wait for the end of that turn: hold between turns")
-        self._bind_loop()
-        return self.holding
 
     def _rest(self) -> None:
         """Stop polling when the last agent has left."""

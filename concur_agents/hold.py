@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,18 +54,3 @@ class Hold:
         """Take note that a turn or an agent has ended."""
         if self._holders and not self._running():
             self._quiet.set()
-
-
-class HoldContext:
-    """`async with` around what needs a server without calls in flight."""
-
-    def __init__(self, find: Callable[[], Hold]) -> None:
-        self._find = find
-
-    async def __aenter__(self) -> Self:
-        self._hold = self._find()
-        await self._hold.acquire()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._hold.release()

@@ -22,7 +22,7 @@ PREFILL_HALF_LIFE_S = 600.0
 
 USAGE_MEMORY_S = 10.0
 """Usage is a mean over this time. A single look at a few agents often finds all of them in their tools and the engine
-empty; taken for the truth it ends every lease at once, and cost 40 % on a real server's load. [s]"""
+empty; taken for the truth it ends every lease at once, which cost 40 % on a small simulated load. [s]"""
 
 
 @dataclass(slots=True)

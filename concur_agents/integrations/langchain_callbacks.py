@@ -19,7 +19,9 @@ try:
 except ImportError as missing:
     raise MissingExtra("LangChain is not installed: pip install 'concur-agents[langchain]'") from missing
 
-from .langchain_held import HeldCall, HeldRun, on_a_loop
+from concur_agents.sync.handover import running_loop
+
+from .langchain_held import HeldCall, HeldRun
 from .langchain_pauses import loop_beside
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ class ConcurCallbackHandler(BaseCallbackHandler):
         self, _serialized: Any, _inputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **about: Any
     ) -> None:
         run = self._belonging(parent_run_id)
-        if self._gate.current() is None and about.get("run_type") not in _NO_AGENTS and not on_a_loop():
+        if self._gate.current() is None and about.get("run_type") not in _NO_AGENTS and running_loop() is None:
             run = self._begin_run_in_thread(run_id, about.get("name"))
         self._note(run, run_id)
 

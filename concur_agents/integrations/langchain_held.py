@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from typing import TYPE_CHECKING, Any
+
+from concur_agents.sync.handover import running_loop
 
 from .langchain_pauses import at_once, end_with_its_agent, in_loop
 
 if TYPE_CHECKING:
+    import asyncio
     from contextlib import AbstractContextManager
     from uuid import UUID
 
@@ -34,7 +36,7 @@ class _Held:
 
     def end(self) -> None:
         """Give back what is held; from any thread, and any number of times."""
-        if on_a_loop() and asyncio.get_running_loop() is self._loop:
+        if running_loop() is self._loop:
             self._end()
         else:
             at_once(self._loop, self._end)
@@ -120,12 +122,3 @@ class HeldCall(_Held):
     def _give_back(self) -> None:
         self._calls.pop(self._number, None)
         end_with_its_agent(self.turn)
-
-
-def on_a_loop() -> bool:
-    """Whether this thread runs an event loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from concur_agents.agent import in_turn
 from concur_agents.errors import MissingExtra, WrongLoop
+from concur_agents.sync.handover import running_loop
 
 try:
     from langchain_core.rate_limiters import BaseRateLimiter
@@ -108,12 +109,9 @@ def loop_beside(gate: ConcurGate) -> asyncio.AbstractEventLoop:
     Raises:
         WrongLoop: If waiting for it here would block it.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        loop = gate.sync._loop()  # noqa: SLF001  starts one where there is none
-    else:
+    if running_loop() is not None:
         raise WrongLoop(f"a synchronous call would block the event loop while it waits for its turn: {_INSTEAD}")
+    loop = gate.sync._loop()  # noqa: SLF001  starts one where there is none
     # A synchronous run on the loop's own thread may come here all the same, from threads that it starts.
     alive = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop)
     try:

@@ -5,12 +5,12 @@ Importing this module needs LangGraph; `gate.graph` imports it when it is called
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from concur_agents.errors import MissingExtra
+from concur_agents.sync.handover import running_loop
 
 try:
     from langgraph import errors
@@ -100,9 +100,7 @@ def _refuse_what_cannot_drain(graph: Graph) -> None:
 
 
 def _refuse_to_block_a_loop(graph: Graph) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if running_loop() is None:
         return
     raise TypeError(
         f"the graph {graph.get_name()!r} is gated, and to wait for its place here would block the event loop of this "
