@@ -1,6 +1,6 @@
 """Admits LLM agents, not requests, to an inference server: as many as its KV cache can hold."""
 
-from .agent import Agent, Turn
+from .agent import Agent, Turn, Usage
 from .config import GateConfig
 from .control.base import Budget, Controller
 from .errors import (
@@ -14,6 +14,7 @@ from .errors import (
     WrongLoop,
 )
 from .gate import ConcurGate
+from .listener import Listener
 from .place import Waiting
 from .pool.drop_in import gather
 from .stats import Decision, GateStats
@@ -31,9 +32,11 @@ __all__ = [
     "GateClosed",
     "GateConfig",
     "GateStats",
+    "Listener",
     "MetricsError",
     "MissingExtra",
     "Turn",
+    "Usage",
     "Waiting",
     "WrongLoop",
     "gather",

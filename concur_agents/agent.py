@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
-from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from .admission import finished
+from .context import TurnContext, current_agent, dissolve_outer, outer_turn
 from .errors import AdmissionTimeout, GateClosed
 from .place import Place, State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Callable
 
     from .admission import Admission
     from .hold import Hold
     from .kind import Kind, Totals
+    from .listener import Listeners
 
 
 Nested = Literal["inherit", "new"]
 """What an agent started inside another one does: share that one's place, or take one of its own."""
+
+
+class Usage(NamedTuple):
+    """What the server said of a call.
+
+    Attributes:
+        prompt_tokens: The whole prompt. [tokens]
+        completion_tokens: What was generated. [tokens]
+        cached_tokens: How much of the prompt the prefix cache served; None if the server does not say. [tokens]
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None = None
 
 
 class Pacer(Protocol):
@@ -38,6 +52,7 @@ class Desk(Protocol):
     totals: Totals
     pacer: Pacer | None
     holding: Hold
+    listeners: Listeners
 
     @property
     def block_size(self) -> int:
@@ -51,34 +66,6 @@ class Desk(Protocol):
 
     def leave(self, place: Place, admission: Admission) -> None:
         """Give a place back to the admission that it is of."""
-
-
-class OuterTurn(Protocol):
-    """What a turn around other code can be asked for."""
-
-    @property
-    def agent(self) -> Agent:
-        """Whose turn it is."""
-
-    def dissolve(self) -> None:
-        """Become a place to pause: the turns inside are the ones that count."""
-
-
-_CURRENT: ContextVar[Mapping[int, Agent] | None] = ContextVar("concur_agents_current", default=None)
-"""The agent of this context, by `id` of its gate."""
-
-_OUTER: ContextVar[OuterTurn | None] = ContextVar("concur_agents_outer_turn", default=None)
-"""The turn around this code, that dissolves into a pause point if another begins inside it."""
-
-
-def current_agent(desk: Desk) -> Agent | None:
-    """The agent of this context at this gate, None outside of any and after its end."""
-    agent = (_CURRENT.get() or {}).get(id(desk))
-    return None if agent is None or agent.finished else agent
-
-
-def _bind(agent: Agent) -> Token[Mapping[int, Agent] | None]:
-    return _CURRENT.set({**(_CURRENT.get() or {}), id(agent.desk): agent})
 
 
 class Agent:
@@ -137,6 +124,11 @@ class Agent:
         return self._place
 
     @property
+    def shared_prefix(self) -> int:
+        """The opening that agents of its kind share, as far as it is known. [tokens]"""
+        return self._kind.shared_prefix
+
+    @property
     def finished(self) -> bool:
         """Whether it is over, or the agent whose place it shares."""
         return self._over or self._place.state is State.FINISHED
@@ -182,6 +174,9 @@ class Agent:
             self._tools_since = None
         turn = Turn(self)
         self._open_context(turn)
+        if desk.listeners:
+            waited_s = desk.now() - asked
+            desk.listeners.tell(lambda listener: listener.turn_began(turn, waited_s))
         return turn
 
     async def _begin_unheld(self) -> None:
@@ -215,6 +210,8 @@ class Agent:
         else:
             self._recharge(-self.footprint)
         self._contexts.clear()
+        if self.desk.listeners:
+            self.desk.listeners.tell(lambda listener: listener.agent_finished(self))
 
     # ------------------------------------------------------------------ accounting
 
@@ -232,16 +229,16 @@ class Agent:
         if spent is None:
             self._recharge(size)
 
-    def _close_context(self, turn: Turn, usage: tuple[int, int, int | None] | None) -> None:
-        """Account for a turn that has ended, with its prompt, output and cached tokens if it told them."""
+    def _close_context(self, turn: Turn) -> None:
+        """Account for a turn that has ended, with its tokens if it told them."""
         self.turns += 1
         totals = self.desk.totals
         totals.turns += 1
-        if usage is None:
+        if turn.usage is None:
             self._last = None
         else:
-            prompt, output, cached = usage
-            self._learn(prompt, cached)
+            prompt, output, cached = turn.usage
+            self._learn(turn, prompt, cached)
             totals.prompt_tokens += prompt
             totals.output_tokens += output
             totals.cached_tokens += cached or 0
@@ -254,7 +251,7 @@ class Agent:
                 self._contexts[turn] = prompt + output
                 self._recharge(prompt + output - before, weighed=True)
 
-    def _learn(self, prompt: int, cached: int | None) -> None:
+    def _learn(self, turn: Turn, prompt: int, cached: int | None) -> None:
         kind, totals = self._kind, self.desk.totals
         if self.turns == 1:
             before = kind.shared_prefix
@@ -265,12 +262,14 @@ class Agent:
             return
         last_prompt, last_output = self._last
         if prompt < last_prompt:
+            turn.kept_tokens = min(prompt, kind.shared_prefix)
             return  # a rewritten history is a reset, not an eviction
         kind.growth.learn(prompt - last_prompt)
         block = self.desk.block_size
         if cached is not None and last_output >= block and cached > last_prompt:
             kind.returned.learn(min(1.0, (cached - last_prompt) / last_output))
-        reusable = min(prompt, int(last_prompt + kind.returned.value * last_output)) // block * block
+        turn.kept_tokens = min(prompt, int(last_prompt + kind.returned.value * last_output))
+        reusable = turn.kept_tokens // block * block
         if not self._place.resumed:
             totals.kept_tokens += reusable
         if cached is None:
@@ -287,27 +286,40 @@ class Agent:
         place = self._place
         self._admission.resize_place(place, max(0.0, place.footprint + tokens), weighed=weighed)
 
-    def _end_turn(self, turn: Turn, usage: tuple[int, int, int | None] | None, *, counts: bool) -> None:
+    def _end_turn(self, turn: Turn, *, counts: bool) -> None:
         try:
             if counts:
-                self._close_context(turn, usage)
+                self._close_context(turn)
         finally:
             if all(other.ended for other in self._contexts):
                 self._tools_since = self.desk.now()
             self._admission.end_turn(self._place, counts=counts)
             self.desk.holding.look()
+        if self.desk.listeners:
+            self.desk.listeners.tell(lambda listener: listener.turn_ended(turn))
 
 
 class Turn:
-    """One LLM call of an agent, from `begin_turn` to `end`."""
+    """One LLM call of an agent, from `begin_turn` to `end`.
 
-    __slots__ = ("_usage", "agent", "ended", "on_end")
+    Attributes:
+        agent: Whose turn it is.
+        ended: Whether it is over.
+        dissolved: Whether it was only a place to pause.
+        usage: What was reported of it; None: nothing.
+        kept_tokens: How much of its prompt its agent should have had in the cache, once that is known; None for an
+            agent's first turn, and for one of several at once. [tokens]
+    """
+
+    __slots__ = ("agent", "dissolved", "ended", "kept_tokens", "on_end", "usage")
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.ended = False
+        self.dissolved = False
         self.on_end: Callable[[], None] | None = None
-        self._usage: tuple[int, int, int | None] | None = None
+        self.usage: Usage | None = None
+        self.kept_tokens: int | None = None
 
     def __repr__(self) -> str:
         return f"<Turn of {self.agent.name!r}, {'ended' if self.ended else 'running'}>"
@@ -328,7 +340,7 @@ class Turn:
                 f"token counts cannot be negative: prompt_tokens={prompt_tokens}, "
                 f"completion_tokens={completion_tokens}, cached_tokens={cached_tokens}"
             )
-        self._usage = (prompt_tokens, completion_tokens, cached_tokens)
+        self.usage = Usage(prompt_tokens, completion_tokens, cached_tokens)
 
     def note_refusal(self) -> None:
         """Tell that the server refused the call because of its load (429 or 503); once for each attempt."""
@@ -346,107 +358,18 @@ class Turn:
         if self.ended:
             return
         self.ended = True
+        self.dissolved = not counts
         try:
-            self.agent._end_turn(self, self._usage, counts=counts)  # noqa: SLF001  two halves of one thing
+            self.agent._end_turn(self, counts=counts)  # noqa: SLF001  two halves of one thing
         finally:
             if counts and self.on_end is not None:
                 self.on_end()
 
 
-def in_a_turn(desk: Desk) -> bool:
-    """Whether this code runs inside a turn of this gate."""
-    outer = _OUTER.get()
-    return outer is not None and outer.agent.desk is desk
-
-
-def dissolve_outer(place: Place) -> None:
-    """Turn the turn around this code, if it is of this place, into a mere pause point."""
-    outer = _OUTER.get()
-    if outer is not None and outer.agent.place is place:
-        outer.dissolve()
-
-
 def in_turn(place: Place) -> bool:
     """Whether the code around is inside a turn of this place that has not ended."""
-    outer = _OUTER.get()
+    outer = outer_turn()
     return isinstance(outer, Turn) and outer.agent.place is place and not outer.ended
-
-
-def stay_in(agent: Agent) -> None:
-    """Make an agent the current one for all that follows in this context, where no block can be put around it."""
-    _bind(agent)
-
-
-def swap_outer(turn: OuterTurn | None) -> OuterTurn | None:
-    """Make a turn the one around the code that follows in this context; returns the one that was."""
-    outer = _OUTER.get()
-    _OUTER.set(turn)
-    return outer
-
-
-@contextlib.contextmanager
-def inside(turn: Turn) -> Iterator[None]:
-    """Run some code of a turn as inside it, where `TurnContext` cannot hold all of it: a generator's steps."""
-    outer, current = _OUTER.set(turn), _bind(turn.agent)
-    try:
-        yield
-    finally:
-        _reset(_OUTER, outer)
-        _reset(_CURRENT, current)
-
-
-@contextlib.contextmanager
-def as_current(agent: Agent) -> Iterator[None]:
-    """Run some code as this agent's, where `AgentContext` cannot hold it: in another thread than the gate's."""
-    token = _bind(agent)
-    try:
-        yield
-    finally:
-        _reset(_CURRENT, token)
-
-
-class TurnContext:
-    """`async with` around a turn."""
-
-    __slots__ = ("_begin", "_current_token", "_outer_token", "_turn")
-
-    def __init__(self, begin: Callable[[], Awaitable[Turn]]) -> None:
-        self._begin = begin
-
-    async def __aenter__(self) -> Turn:
-        self._turn = turn = await self._begin()
-        self._outer_token = _OUTER.set(turn)
-        self._current_token = _bind(turn.agent)
-        return turn
-
-    async def __aexit__(self, *exc: object) -> None:
-        _reset(_OUTER, self._outer_token)
-        _reset(_CURRENT, self._current_token)
-        self._turn.end()
-        if self._turn.on_end is not None:  # a dissolved turn does not end its agent; the end of the block does
-            self._turn.on_end()
-
-
-class AgentContext:
-    """`async with` around an agent: waits for its place, and gives it back however the block is left."""
-
-    __slots__ = ("_admit", "_agent", "_token")
-
-    def __init__(self, admit: Callable[[], Awaitable[Agent]]) -> None:
-        self._admit = admit
-        self._agent: Agent | None = None
-
-    async def __aenter__(self) -> Agent:
-        if self._agent is not None:
-            raise RuntimeError("this agent was entered already: call gate.agent() anew for each run")
-        self._agent = agent = await self._admit()
-        self._token = _bind(agent)
-        return agent
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self._agent is not None:
-            _reset(_CURRENT, self._token)
-            self._agent.finish()
 
 
 async def admit(
@@ -468,7 +391,7 @@ async def admit(
     """
     parent = current_agent(desk)
     if parent is not None and nested == "inherit":
-        return Agent(desk, name, kind, parent.place, parent=parent)
+        return _told(Agent(desk, name, kind, parent.place, parent=parent), 0.0)
     lender = None
     if parent is not None:
         lender = parent.place
@@ -478,20 +401,20 @@ async def admit(
     try:
         async with asyncio.timeout(timeout) as limit:
             await desk.enter(place)
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise AdmissionTimeout(
-            f"agent {name!r} waited {desk.now() - asked:.1f} s for a place, its timeout is {timeout:g} s: "
-            "gate.waiting() tells who waits and for what"
-        ) from error
-    return Agent(desk, name, kind, place)
+    except BaseException as error:
+        waited_s = desk.now() - asked
+        if desk.listeners:
+            desk.listeners.tell(lambda listener: listener.agent_gave_up(name, kind.name, waited_s))
+        if isinstance(error, TimeoutError) and limit.expired():
+            raise AdmissionTimeout(
+                f"agent {name!r} waited {waited_s:.1f} s for a place, its timeout is {timeout:g} s: "
+                "gate.waiting() tells who waits and for what"
+            ) from error
+        raise
+    return _told(Agent(desk, name, kind, place), desk.now() - asked)
 
 
-_V = TypeVar("_V")
-
-
-def _reset(variable: ContextVar[_V], token: Token[_V]) -> None:
-    # Left in another context than it was entered in (an async generator closed elsewhere): that one's value is its own.
-    with contextlib.suppress(ValueError):
-        variable.reset(token)
+def _told(agent: Agent, waited_s: float) -> Agent:
+    if agent.desk.listeners:
+        agent.desk.listeners.tell(lambda listener: listener.agent_admitted(agent, waited_s))
+    return agent

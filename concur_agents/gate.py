@@ -12,25 +12,29 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args, overl
 
 from . import pool
 from .admission import Admission
-from .agent import Agent, AgentContext, Nested, Turn, TurnContext, admit, current_agent, in_a_turn
+from .agent import Agent, Nested, Turn, admit
 from .config import GateConfig
+from .context import AgentContext, TurnContext, current_agent, in_a_turn
 from .control import parse_controller
 from .engines import Poller
 from .errors import GateClosed, MetricsError, WrongLoop
 from .hold import Hold
 from .kind import Kind, Totals
+from .listener import Listener, Listeners
 from .pacing import make_pacer
 from .regulator import Regulator
 from .stats import GateStats
 from .sync import SyncGate
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from .control import Controller
     from .engines import EngineSnapshot
     from .place import Place, Waiting
     from .stats import Decision
+    from .telemetry.recording import Recording
 
 log = logging.getLogger("concur_agents")
 
@@ -78,12 +82,13 @@ class ConcurGate:
         self._fetch_metrics = fetch_metrics
         self.controller = controller or parse_controller(self.config.controller)
         self.totals = Totals()
+        self.listeners = Listeners()
         self.pacer = make_pacer(self.config.turns_per_second) if self.config.turns_per_second else None
         self.admission = self._new_admission()
         self.holding = self._new_hold()
         self._kinds: dict[str, Kind] = {}
         self._names = itertools.count(1)
-        self._regulator = Regulator(self.controller, self.config, lambda: self.admission, self.now)
+        self._regulator = Regulator(self.controller, self.config, lambda: self.admission, self.now, self.listeners)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._clock_offset = 0.0
         self._last_now = 0.0
@@ -293,6 +298,31 @@ class ConcurGate:
         """Who waits, since when, and for what."""
         return self.admission.waiting()
 
+    def add_listener(self, listener: Listener) -> None:
+        """Let someone hear what happens here."""
+        self.listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Let them hear it no longer; may be called again."""
+        self.listeners.remove(listener)
+
+    def record(self, path: str | os.PathLike[str]) -> Recording:
+        """Write what agents do from now on as a trace, for `concur compare PATH`: token counts and times, no text.
+
+        Each agent is written as it finishes; what is unfinished when the recording is closed, as far as it came.
+        Use it as a context manager, or let `gate.aclose()` end it.
+
+        Args:
+            path: A `.jsonl` or `.jsonl.gz` file; what is there is replaced.
+
+        Raises:
+            ValueError: If the name ends otherwise.
+            OSError: If it cannot be written.
+        """
+        from .telemetry.recording import Recording  # noqa: PLC0415  nobody who does not record needs it
+
+        return Recording(self, path)
+
     # ------------------------------------------------------------------ opening and closing
 
     async def __aenter__(self) -> Self:
@@ -325,6 +355,7 @@ class ConcurGate:
             await asyncio.gather(polling, return_exceptions=True)
         if self._poller is not None:
             await self._poller.aclose()
+        self.listeners.tell(lambda listener: listener.closed())
 
     # ------------------------------------------------------------------ what agents need of their gate (agent.Desk)
 

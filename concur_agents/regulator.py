@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .control import Controller
     from .engines import EngineSnapshot
     from .errors import MetricsError
+    from .listener import Listeners
 
 log = logging.getLogger("concur_agents")
 
@@ -33,6 +34,7 @@ class Regulator:
         config: The gate's settings.
         admission: The gate's admission of the moment.
         now: The gate's clock. [s]
+        listeners: Who hears of decisions.
 
     Attributes:
         snapshot: What the server said last; None while it has said nothing.
@@ -46,11 +48,13 @@ class Regulator:
         config: GateConfig,
         admission: Callable[[], Admission],
         now: Callable[[], float],
+        listeners: Listeners,
     ) -> None:
         self._controller = controller
         self._config = config
         self._admission = admission
         self._now = now
+        self._listeners = listeners
         self._fallback = Fallback(grace_s=config.outage_grace_s, floor_agents=config.floor_agents)
         self._snapshot_at = 0.0
         self._off: str | None = None
@@ -138,6 +142,7 @@ class Regulator:
             )
             self.decisions.append(decision)
             log.info("%s", decision)
+            self._listeners.tell(lambda listener: listener.decided(decision))
         allowed = budget if enforced else Budget(reason=f"held by nobody: {budget.reason}")
         if self._admission().budget != allowed:
             self._admission().resize(allowed)

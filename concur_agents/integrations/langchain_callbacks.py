@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from concur_agents.agent import stay_in, swap_outer
+from concur_agents.context import stay_in, swap_outer
 from concur_agents.errors import MissingExtra
 
 from .langchain_usage import report_result

@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, final
 
-from concur_agents.agent import dissolve_outer, inside, swap_outer
+from concur_agents.context import dissolve_outer, inside, swap_outer
 from concur_agents.errors import MissingExtra
 
 from .openai_usage import usage_of
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     import agents
     from agents.items import ModelResponse, TResponseInputItem, TResponseStreamEvent
 
-    from concur_agents.agent import Agent, OuterTurn, Turn
+    from concur_agents.agent import Agent, Turn
+    from concur_agents.context import OuterTurn
     from concur_agents.gate import ConcurGate
 
 _LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed")

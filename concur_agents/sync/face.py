@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from concur_agents.agent import as_current, inside
+from concur_agents.context import as_current, inside
 from concur_agents.errors import WrongLoop
 
 from .handover import Call, LoopThread, do, post, running_loop
