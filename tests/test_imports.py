@@ -15,7 +15,10 @@ PACKAGE = "concur_agents"
 HOUSE = Path(concur_agents.__file__).parent
 
 FOUNDATION = {"errors", "order", "kind", "config", "control.base"}
-GATE = {"", "gate", "hold", "agent", "admission", "place", "pool", "regulator", "stats", "sync", "pacing", *FOUNDATION}
+GATE = {
+    *("", "gate", "hold", "agent", "context", "listener", "admission", "place", "pool", "regulator", "stats", "sync"),
+    *("pacing", *FOUNDATION),
+}
 MAY_KNOW = {
     "errors": set(),
     "files": set(),
@@ -29,14 +32,17 @@ MAY_KNOW = {
     "stats": {"control.base"},
     "pacing": {"errors"},
     "hold": set(),
+    "context": set(),
+    "listener": set(),
     "regulator": {"control", "stats"},
-    "sync": {"agent", "errors"},  # like the pool, it meets the gate only at run time
+    "sync": {"agent", "context", "errors"},  # like the pool, it meets the gate only at run time
     "pool": {"errors"},  # the gate's door imports it, so it meets the gate only at run time
     "admission": {"control.base", "place", "order", "kind", "errors"},
-    "agent": {"control.base", "admission", "place", "order", "kind", "errors"},
+    "agent": {"control.base", "context", "admission", "place", "order", "kind", "errors"},
     "gate": (GATE - {"", "gate"}) | {"control", "engines"},
-    "": {"gate", "agent", "place", "pool", "stats", "config", "control.base", "errors"},
+    "": {"gate", "agent", "listener", "place", "pool", "stats", "config", "control.base", "errors"},
     "integrations": GATE,
+    "telemetry": GATE | {"replay.trace"},  # a recording is a trace
     "replay": GATE | {"control", "engines", "files", "integrations", "simulation"},
     "cli": GATE | {"control", "engines", "integrations", "simulation", "replay"},
 }
