@@ -86,6 +86,30 @@ class GateStats:
     metrics_age_s: float | None
     metrics_error: str | None
 
+    def __str__(self) -> str:
+        room = f" of {self.capacity_tokens:,.0f}" if self.capacity_tokens is not None else ""
+        shares = (
+            ("KV usage", self.usage),
+            ("hit rate", self.hit_rate),
+            ("recomputed", self.recompute_ratio),
+        )
+        lines = [
+            f"{self.controller}, {limits(self.budget)}{', held' if self.held else ''}",
+            (
+                f"agents   {self.active} active ({self.running} in a turn), {self.paused} paused, {self.queued} queued, "
+                f"{self.finished} finished"
+            ),
+            f"tokens   {self.working_set_tokens:,.0f}{room} in the working set",
+            f"server   {', '.join(f'{name} {_percent(share)}' for name, share in shares)}",
+            (
+                f"so far   {self.turns:,} turns, {self.output_tokens:,} output tokens, {self.pauses:,} pauses, "
+                f"longest wait {self.longest_wait_s:.1f} s"
+            ),
+        ]
+        if self.metrics_error is not None:
+            lines.append(f"metrics  {self.metrics_error}")
+        return "\n".join(lines)
+
 
 def limits(budget: Budget | None) -> str:
     """A budget in a few words, such as `8 agents, 14,000 tokens`."""
@@ -97,3 +121,7 @@ def limits(budget: Budget | None) -> str:
     if budget.tokens is not None:
         parts.append(f"{budget.tokens:,.0f} tokens")
     return ", ".join(parts) or "no limit"
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.0%}"

@@ -81,6 +81,9 @@ class ConcurCallbackHandler(BaseCallbackHandler):
     `agenerate` are a turn each, of which all but the last end at once: none of them is made before all have begun.
     Synchronous runs are gated in threads; on the thread of an event loop their model calls raise `WrongLoop`.
 
+    Before LangGraph 1.2.4, `astream_events` forgets the callbacks of a graph's `with_config`, and so this handler: hand
+    it to `astream_events` itself.
+
     Args:
         gate: Who admits the runs.
         kind: Agents of one kind share what the gate learns of them.
@@ -179,7 +182,7 @@ class ConcurCallbackHandler(BaseCallbackHandler):
     def _call_started_in_thread(self, _serialized: Any, _prompts: Any, *, run_id: UUID, **_: Any) -> None:
         loop_beside(self._gate)
         begun = self._gate.sync.begin_turn()
-        self._follow(begun._turn, run_id, begun._loop, None)  # noqa: SLF001  it is ended from any thread
+        self._follow(begun.turn, run_id, begun.loop, None)  # it is ended from any thread
 
     def _follow(
         self,

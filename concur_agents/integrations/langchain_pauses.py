@@ -111,7 +111,7 @@ def loop_beside(gate: ConcurGate) -> asyncio.AbstractEventLoop:
     """
     if running_loop() is not None:
         raise WrongLoop(f"a synchronous call would block the event loop while it waits for its turn: {_INSTEAD}")
-    loop = gate.sync._loop()  # noqa: SLF001  starts one where there is none
+    loop = gate.sync.loop()
     # A synchronous run on the loop's own thread may come here all the same, from threads that it starts.
     alive = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop)
     try:

@@ -79,7 +79,8 @@ class Work(Generic[T, R]):
         fn: Callable[[T], Awaitable[Any]],
         items: Iterable[T] | AsyncIterable[T],
         *,
-        kind: str | None,
+        name: Callable[[T], str] | None,
+        kind: str | Callable[[T], str] | None,
         nested: Nested,
         retries: int,
         checkpoint: str | os.PathLike[str] | None,
@@ -92,6 +93,7 @@ class Work(Generic[T, R]):
         self._fn = fn
         self._items = items if isinstance(items, AsyncIterable) else iter(items)
         self._total = len(items) if isinstance(items, Sized) else None
+        self._name = name
         self._kind = kind
         self._nested = nested
         self._retries = retries
@@ -200,7 +202,9 @@ class Work(Generic[T, R]):
         failures = 0
         while True:
             try:
-                async with self._gate.agent(kind=self._kind, nested=self._nested):
+                agent_name = self._name(item) if self._name is not None else None
+                kind = self._kind(item) if callable(self._kind) else self._kind
+                async with self._gate.agent(agent_name, kind=kind, nested=self._nested):
                     _set(entered)
                     result: R = await _call(self._fn, item)
                     return result

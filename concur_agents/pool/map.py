@@ -23,7 +23,8 @@ def map_items(
     fn: Callable[[T], Awaitable[R]],
     items: Iterable[T] | AsyncIterable[T],
     *,
-    kind: str | None = None,
+    name: Callable[[T], str] | None = None,
+    kind: str | Callable[[T], str] | None = None,
     nested: Nested = "inherit",
     retries: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -37,7 +38,8 @@ def map_items(
     fn: Callable[[T], Awaitable[R]],
     items: Iterable[T] | AsyncIterable[T],
     *,
-    kind: str | None = None,
+    name: Callable[[T], str] | None = None,
+    kind: str | Callable[[T], str] | None = None,
     nested: Nested = "inherit",
     retries: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -50,7 +52,8 @@ def map_items(
     fn: Callable[[T], Awaitable[Any]],
     items: Iterable[T] | AsyncIterable[T],
     *,
-    kind: str | None = None,
+    name: Callable[[T], str] | None = None,
+    kind: str | Callable[[T], str] | None = None,
     nested: Nested = "inherit",
     retries: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -69,7 +72,8 @@ def map_items(
         gate: Who admits the agents.
         fn: Called inside the agent of its item.
         items: An iterable or asynchronous iterable; it is read by one task, one item at a time.
-        kind: Agents of one kind share what is learned.
+        name: What an item's agent is called, as in `name=lambda task: task.id`; made up if not given.
+        kind: Agents of one kind share what is learned: one kind for all, or a function that tells an item's.
         nested: Inside another agent: `inherit` shares that one's place, so all run at once; `new` takes a place for
             each.
         retries: How often an item that fails is tried again, as a new agent, at once. Not if the gate itself refused
@@ -99,6 +103,7 @@ def map_items(
             gate,
             fn,
             items,
+            name=name,
             kind=kind,
             nested=nested,
             retries=retries,

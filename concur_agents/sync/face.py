@@ -40,21 +40,26 @@ class SyncAgent:
 
 
 class SyncTurn:
-    """One LLM call of an agent that runs in a thread."""
+    """One LLM call of an agent that runs in a thread.
 
-    __slots__ = ("_loop", "_turn")
+    Attributes:
+        turn: The turn itself; only the gate's event loop may end it.
+        loop: That event loop.
+    """
+
+    __slots__ = ("loop", "turn")
 
     def __init__(self, turn: Turn, loop: asyncio.AbstractEventLoop) -> None:
-        self._turn = turn
-        self._loop = loop
+        self.turn = turn
+        self.loop = loop
 
     def __repr__(self) -> str:
-        return f"<SyncTurn of {self._turn.agent.name!r}, {'ended' if self._turn.ended else 'running'}>"
+        return f"<SyncTurn of {self.turn.agent.name!r}, {'ended' if self.turn.ended else 'running'}>"
 
     @property
     def agent(self) -> SyncAgent:
         """Whose turn it is."""
-        return SyncAgent(self._turn.agent)
+        return SyncAgent(self.turn.agent)
 
     def report(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> None:
         """Tell what the server said of the call; the last report before the end counts.
@@ -67,19 +72,19 @@ class SyncTurn:
         Raises:
             ValueError: If a number is negative.
         """
-        self._turn.report(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=cached_tokens)
+        self.turn.report(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=cached_tokens)
 
     def note_refusal(self) -> None:
         """Tell that the server refused the call because of its load (429 or 503); once for each attempt."""
-        do(self._loop, self._turn.note_refusal)
+        do(self.loop, self.turn.note_refusal)
 
     def end(self) -> None:
         """End the turn; may be called again, and after its agent is over."""
-        do(self._loop, self._turn.end)
+        do(self.loop, self.turn.end)
 
     def end_soon(self) -> None:
         """End the turn without waiting until that is done: for a finalizer, which may run in any thread."""
-        post(self._loop, self._turn.end)
+        post(self.loop, self.turn.end)
 
 
 class SyncGate:
@@ -124,7 +129,7 @@ class SyncGate:
             WrongLoop: In a thread that runs an event loop, which this would block.
             ValueError: If an argument is out of range.
         """
-        loop = self._loop()
+        loop = self.loop()
         asked = self._gate.agent(
             name, kind=kind, priority=priority, expected_tokens=expected_tokens, timeout=timeout, nested=nested
         )
@@ -187,7 +192,7 @@ class SyncGate:
         Raises:
             WrongLoop: In a thread that runs an event loop: there it is `await gate.aclose()`.
         """
-        call = Call(self._loop(), self._gate.aclose, undo=_nothing, leave=_nothing)
+        call = Call(self.loop(), self._gate.aclose, undo=_nothing, leave=_nothing)
         try:
             call.result()
         except BaseException:
@@ -199,10 +204,14 @@ class SyncGate:
             own.stop()
 
     def _begin(self) -> Call[Turn]:
-        return Call(self._loop(), self._gate.begin_turn, undo=_undo, leave=_leave)
+        return Call(self.loop(), self._gate.begin_turn, undo=_undo, leave=_leave)
 
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that the gate is on, running in another thread."""
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the gate is on, running in another thread; one is started where there is none.
+
+        Raises:
+            WrongLoop: In a thread that runs an event loop.
+        """
         if running_loop() is not None:
             raise WrongLoop(
                 "gate.sync would block the event loop that runs in this thread: use `async with gate.agent()` and "

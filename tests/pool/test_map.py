@@ -99,6 +99,35 @@ def test_each_call_is_an_agent_of_the_kind_given():
     assert run(main()) == [("coder", 1)]
 
 
+def test_an_item_may_tell_its_agents_name_and_kind():
+    gate = ConcurGate(controller="none")
+
+    async def look(item):
+        agent = gate.current()
+        return agent.name, agent.kind
+
+    async def main():
+        return await gate.map(look, [1, 2], name=lambda item: f"task-{item}", kind=lambda item: f"kind-{item % 2}")
+
+    assert run(main()) == [("task-1", "kind-1"), ("task-2", "kind-0")]
+
+
+def test_an_item_whose_name_cannot_be_told_fails_as_the_item():
+    async def main():
+        gate = ConcurGate(controller="none")
+
+        async def double(item):
+            return 2 * item
+
+        results = await gate.map(double, [1, 2], name=lambda item: ["one"][item - 1], return_exceptions=True)
+        return results, gate.stats().active
+
+    [first, second], active = run(main())
+    assert first == 2
+    assert isinstance(second, IndexError)
+    assert active == 0
+
+
 def test_inside_an_agent_they_share_its_place_unless_they_are_to_have_their_own():
     async def main(nested):
         gate = make_gate("fixed:2")

@@ -79,7 +79,7 @@ def test_wherever_ctrl_c_comes_while_the_loop_is_busy_no_place_is_lost(gate, wor
 
     def busy():
         free.clear()
-        gate.sync._loop().call_soon_threadsafe(free.wait)
+        gate.sync.loop().call_soon_threadsafe(free.wait)
 
     busy()
     for _ in every_moment(lambda: work(gate), before=free.set, at_waits=free.set):
