@@ -93,12 +93,13 @@ class GateStats:
             ("hit rate", self.hit_rate),
             ("recomputed", self.recompute_ratio),
         )
+        agents = (
+            f"{self.active} active ({self.running} in a turn), {self.paused} paused, {self.queued} queued, "
+            f"{self.finished} finished"
+        )
         lines = [
             f"{self.controller}, {limits(self.budget)}{', held' if self.held else ''}",
-            (
-                f"agents   {self.active} active ({self.running} in a turn), {self.paused} paused, {self.queued} queued, "
-                f"{self.finished} finished"
-            ),
+            f"agents   {agents}",
             f"tokens   {self.working_set_tokens:,.0f}{room} in the working set",
             f"server   {', '.join(f'{name} {_percent(share)}' for name, share in shares)}",
             (

@@ -84,6 +84,13 @@ _BY_NAME: dict[str, tuple[str, int, _Source]] = {
 }
 _WANTED = frozenset(_BY_NAME) | {_CACHE_CONFIG}
 
+SAID_AS: dict[str, tuple[str, ...]] = {
+    value: tuple(name for one in (value, f"old_{value}") for source in _SOURCES.get(one, ()) for name in source.names)
+    for value in _SOURCES
+    if value not in {"awake", "external_hits"} and not value.startswith("old_")
+} | {"capacity_tokens": (_CACHE_CONFIG,), "block_size": (_CACHE_CONFIG,)}
+"""Each value of an `EngineReading` and the names of samples that say it, the better first."""
+
 
 def read_vllm(text: str) -> tuple[EngineReading, ...]:
     """Reads a vLLM metrics page.
@@ -200,7 +207,7 @@ def _why_not_vllm(text: str) -> str:
     if "vllm:" in text:
         return (
             "vLLM names its metrics but says no values yet: it has not taken a step since it started. "
-            "Try again, or send it one request first"
+            "Try again, or send it one request first; if it still says none, start it without --disable-log-stats"
         )
     for prefix, engine in (("sglang:", "SGLang"), ("trtllm_", "TensorRT-LLM")):
         if prefix in text:
