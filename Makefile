@@ -2,6 +2,7 @@
 # make test            set up .venv, run the tests              make test PYTEST_ARGS="tests/control -q"
 # make test-lowest     the same with the lowest supported version of each dependency
 # make lint            style, types                             make format   let ruff mend what it can
+# make docs            build the documentation site into docs/_build; a warning is an error
 # make live            install a real CPU vLLM, test against it make vllm     run that vLLM in the foreground
 # make bench           measure the gate's own cost, and that of a simulated turn
 # make bench-live      controllers beside a sweep of caps on a real vLLM, about an hour
@@ -14,7 +15,7 @@ PYTEST_ARGS ?=
 LIVE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-lowest lint format live vllm bench bench-live controllers clean
+.PHONY: help venv demo test test-lowest lint format docs live vllm bench bench-live controllers clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -49,6 +50,11 @@ lint: venv
 format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: venv
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
 
 live: venv
 	$(BIN)/python scripts/live_vllm.py install

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from concur_agents.replay.family import families
 from concur_agents.replay.shape import Shape, cut_agent, sample, scale_agent
+from concur_agents.replay.trace import AgentTrace, TraceStep
 from concur_agents.replay.workload import Workload
 from concur_agents.simulation.profile import EngineProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from concur_agents.replay.trace import AgentTrace
 
 
 GIANT = 4.0
@@ -160,6 +159,27 @@ def with_prefix(agents: Sequence[AgentTrace], seed: int, *, share: float) -> lis
     return made
 
 
+def short_lived(agents: Sequence[AgentTrace], seed: int, *, first: int, turns: int) -> list[AgentTrace]:  # noqa: ARG001  the face of a change
+    """Agents all alike that are over in seconds: what a gate learns, it learns too late for them.
+
+    Args:
+        agents: Gives their number and names.
+        seed: Not used: nothing is drawn.
+        first: The first prompt; each turn adds 300 tokens, 80 of them its output. [tokens]
+        turns: How many, with tools of 50 ms between them.
+    """
+    steps = tuple(
+        TraceStep(
+            context_tokens=first + 300 * turn,
+            new_input_tokens=220 if turn else first,
+            output_tokens=80,
+            tool_seconds=0.05,
+        )
+        for turn in range(turns)
+    )
+    return [AgentTrace(agent_id=agent.agent_id, prefix_group="short", steps=steps) for agent in agents]
+
+
 def arriving(agents: Sequence[AgentTrace], seed: int, *, gap_s: float, together: int = 1) -> list[AgentTrace]:
     """Agents come one by one, or some together, after gaps of a Poisson process; who is spawned is left alone.
 
@@ -214,6 +234,23 @@ def _cases() -> list[Case]:
         Case("search-32", "sizes", search, 32, "h100:4"),
         Case("search-256", "sizes", search, 256, "h100:4"),
         Case("mooncake-2gpu", "sizes", mooncake, 512, "h100:2"),
+        *(
+            Case(
+                f"short-{agents}×{turns}-{hardware.partition(':')[2]}gpu",
+                "short",
+                chat,
+                agents,
+                hardware,
+                change=partial(short_lived, first=first, turns=turns),
+            )
+            for agents, first, turns, hardware in (
+                (16, 1000, 4, "h100:2"),
+                (32, 4000, 4, "h100:4"),
+                (64, 1000, 4, "h100:2"),
+                (64, 1000, 12, "h100:8"),
+                (256, 500, 2, "h100:8"),
+            )
+        ),
         *(
             Case(f"{name}-tools×{factor:g}", "tool waits", source, agents, hardware, tools=factor)
             for name, source, agents, hardware in (("glm", glm, None, "h100:8"), ("search", search, 128, "h100:4"))

@@ -125,6 +125,9 @@ class RivalGate:
             longest_wait_s=max([self._longest_wait_s, *(now - since for since in self._waits.values())]),
         )
 
+    def history(self) -> None:
+        """None: it keeps no account of what it decides."""
+
     @asynccontextmanager
     async def agent(self, name: str | None = None, *, kind: str | None = None) -> AsyncIterator[RivalAgent]:  # noqa: ARG002  the face of `ConcurGate`
         """An agent; one that another spawns belongs to that one's program."""
@@ -241,6 +244,9 @@ class RivalTurn:
     def __init__(self) -> None:
         self.tokens = 0
         self.output_tokens = 0
+
+    def expect(self, prompt_tokens: float) -> None:
+        """Nothing that these laws would use."""
 
     def report(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> None:  # noqa: ARG002  the face of `Turn`
         """The server's token counts of the call."""

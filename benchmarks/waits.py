@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from concur_agents.engines import EngineSnapshot
     from concur_agents.replay.gates import GateMaker, RunAgent, RunGate, RunStats, RunTurn
+    from concur_agents.stats import Decision
 
 BEST_FIXED = "best-fixed"
 CONTROLLERS = ("working-set", "thunderagent", BEST_FIXED, "none")
@@ -158,6 +159,10 @@ class WatchedGate:
     def stats(self) -> RunStats:
         """As the gate has them."""
         return self._gate.stats()
+
+    def history(self) -> Sequence[Decision] | None:
+        """As the gate has it."""
+        return self._gate.history()
 
     @asynccontextmanager
     async def agent(self, name: str | None = None, *, kind: str | None = None) -> AsyncIterator[WatchedAgent]:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from .control.base import Budget, PoolView
 from .errors import AgentFinished, ConcurError, GateClosed
 from .order import OrderedSums
-from .place import Place, State, Waiting, WaitingQueue
+from .place import GROWTH_PRIOR, Place, State, Waiting, WaitingQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -275,6 +275,11 @@ class Admission:
         for place in [*self._queue, *self._held]:
             _fail(place, GateClosed(f"agent {place.name!r} was waiting when the gate was closed"))
 
+    def longest_wait_s(self) -> float:
+        """How long whoever waits for longest has waited so far; 0 if nobody does. [s]"""
+        now = self._clock()
+        return max((now - place.since for place in itertools.chain(self._held, self._queue.unordered())), default=0.0)
+
     def waiting(self) -> list[Waiting]:
         """Who waits, since when, and for what; in the order of the queue."""
         now = self._clock()
@@ -313,10 +318,23 @@ class Admission:
         reserve = budget.admit_turns * (self._growth + place.growth)
         return self.working_set + prefix + place.private + reserve
 
-    @staticmethod
-    def _too_cold(place: Place) -> bool:
+    def _too_cold(self, place: Place) -> bool:
         kind = place.kind
-        return not place.sized and kind.cold >= FIRST_BATCH + BATCH_GROWTH * kind.first_turns
+        if place.sized or kind.cold < FIRST_BATCH + BATCH_GROWTH * kind.first_turns:
+            return False
+        return not self._all_fit(place)
+
+    def _all_fit(self, place: Place) -> bool:
+        """Whether there is room for all who wait, were they like this one: then a guess can do no harm."""
+        budget = self._budget
+        if budget is None or budget.tokens is None or not place.kind.expected_tokens:
+            return False
+        place.size_up()
+        # A prefix that all share may be most of the first prompt, and tells nothing of growth.
+        growth = place.growth if place.kind.growth.count else GROWTH_PRIOR * place.footprint
+        waiting = max(1, len(self._queue))
+        reserve = budget.admit_turns * (self._growth + waiting * growth)
+        return self.working_set + waiting * place.private + reserve <= budget.tokens
 
     def _must_pause(self, place: Place) -> bool:
         budget = self._budget

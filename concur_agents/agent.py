@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -229,6 +230,19 @@ class Agent:
         if spent is None:
             self._recharge(size)
 
+    def _expect(self, turn: Turn, prompt: float) -> None:
+        if self.finished or turn not in self._contexts:
+            return
+        if not self.turns and self._tools_since is None:
+            self._kind.announced_prompt.learn(prompt)
+        self._grow_context(turn, prompt)
+
+    def _grow_context(self, turn: Turn, tokens: float) -> None:
+        """Let a turn in flight weigh what it will be; a smaller context is believed when the server has counted it."""
+        more = max(0.0, tokens - self._contexts[turn])
+        self._contexts[turn] += more
+        self._recharge(more)
+
     def _close_context(self, turn: Turn) -> None:
         """Account for a turn that has ended, with its tokens if it told them."""
         self.turns += 1
@@ -341,6 +355,20 @@ class Turn:
                 f"completion_tokens={completion_tokens}, cached_tokens={cached_tokens}"
             )
         self.usage = Usage(prompt_tokens, completion_tokens, cached_tokens)
+
+    def expect(self, prompt_tokens: float) -> None:
+        """Tell how long the prompt will be, before the call: others of its kind then need not wait to learn it.
+
+        Args:
+            prompt_tokens: About how many. [tokens]
+
+        Raises:
+            ValueError: If it is negative, or no number.
+        """
+        if not 0 <= prompt_tokens < math.inf:
+            raise ValueError(f"prompt_tokens={prompt_tokens} must be a number of tokens, 0 or more")
+        if not self.ended:
+            self.agent._expect(self, prompt_tokens)  # noqa: SLF001  two halves of one thing
 
     def note_refusal(self) -> None:
         """Tell that the server refused the call because of its load (429 or 503); once for each attempt."""

@@ -28,9 +28,10 @@ class GateConfig(BaseSettings):
         shared_prefix_tokens: Shared prefix by kind of agent, where it is known beforehand. [tokens]
     """
 
-    model_config = SettingsConfigDict(env_prefix="CONCUR_", frozen=True, extra="forbid")
+    # The address may hold a password: neither the repr nor an error that repeats its input may tell it.
+    model_config = SettingsConfigDict(env_prefix="CONCUR_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    url: str | None = None
+    url: str | None = Field(default=None, repr=False)
     controller: str = "working-set"
     mode: Literal["enforce", "observe"] = "enforce"
     disabled: bool = False

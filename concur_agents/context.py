@@ -82,16 +82,6 @@ def inside(turn: Turn) -> Iterator[None]:
         _reset(_CURRENT, current)
 
 
-@contextlib.contextmanager
-def as_current(agent: Agent) -> Iterator[None]:
-    """Run some code as this agent's, where `AgentContext` cannot hold it: in another thread than the gate's."""
-    token = _bind(agent)
-    try:
-        yield
-    finally:
-        _reset(_CURRENT, token)
-
-
 class TurnContext:
     """`async with` around a turn."""
 

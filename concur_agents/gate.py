@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .engines import EngineSnapshot
     from .place import Place, Waiting
     from .stats import Decision
+    from .telemetry.dashboard import Dashboard
     from .telemetry.recording import Recording
 
 log = logging.getLogger("concur_agents")
@@ -265,7 +266,6 @@ class ConcurGate:
     def stats(self) -> GateStats:
         """The gate now."""
         view, totals, snapshot, error = self.admission.view(), self.totals, self.snapshot, self._regulator.error
-        waits = [waiting.waited_s for waiting in self.admission.waiting()]
         return GateStats(
             controller=self.controller.name,
             budget=self.admission.budget,
@@ -284,7 +284,7 @@ class ConcurGate:
             output_tokens=totals.output_tokens,
             cached_tokens=totals.cached_tokens,
             pauses=totals.pauses,
-            longest_wait_s=max([totals.max_wait_s, *waits]),
+            longest_wait_s=max(totals.max_wait_s, self.admission.longest_wait_s()),
             held=self.holding.held,
             metrics_age_s=self._regulator.snapshot_age_s,
             metrics_error=str(error) if error else None,
@@ -322,6 +322,16 @@ class ConcurGate:
         from .telemetry.recording import Recording  # noqa: PLC0415  nobody who does not record needs it
 
         return Recording(self, path)
+
+    def dashboard(self) -> Dashboard:
+        """A live view of the gate and its server on stderr: `with gate.dashboard():`.
+
+        Raises:
+            MissingExtra: If rich is not installed.
+        """
+        from .telemetry.dashboard import Dashboard  # noqa: PLC0415  an extra
+
+        return Dashboard(self)
 
     # ------------------------------------------------------------------ opening and closing
 

@@ -32,7 +32,8 @@ class Kind:
     Attributes:
         name: What the user calls it.
         given_prefix: The shared prefix as the user gave it; None: to be learned. [tokens]
-        first_prompt: Prompt of an agent's first turn. [tokens]
+        first_prompt: Prompt of an agent's first turn, as the server counted it. [tokens]
+        announced_prompt: The same, as agents announced it before the server did. [tokens]
         growth: Tokens by which the prompt grows from one turn to the next. [tokens a turn]
         returned: Share of a turn's output that returns in the next prompt, as seen in the cache, 0 to 1.
         first_turns: First turns that have ended, reported or not.
@@ -45,6 +46,7 @@ class Kind:
     name: str
     given_prefix: int | None = None
     first_prompt: Mean = field(default_factory=Mean)
+    announced_prompt: Mean = field(default_factory=Mean)
     growth: Mean = field(default_factory=Mean)
     returned: Mean = field(default_factory=Mean)
     first_turns: int = 0
@@ -63,7 +65,7 @@ class Kind:
     @property
     def expected_tokens(self) -> float:
         """Footprint of an agent before its first turn; 0 while unknown. [KV tokens]"""
-        return self.first_prompt.value
+        return self.first_prompt.value if self.first_prompt.count else self.announced_prompt.value
 
     def learn_first_turn(self, prompt_tokens: int, cached_tokens: int | None) -> None:
         """Learn from an agent's first turn that reported its tokens."""

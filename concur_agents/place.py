@@ -158,9 +158,12 @@ class WaitingQueue:
         return self._length
 
     def __iter__(self) -> Iterator[Place]:
-        waiting = [place for key, place in self._unsized if place.queue_key is key]
-        waiting.extend(self._sized)
-        return iter(sorted(waiting, key=_queue_key))
+        return iter(sorted(self.unordered(), key=_queue_key))
+
+    def unordered(self) -> Iterator[Place]:
+        """All who wait, in no order: for thousands that is much faster."""
+        yield from (place for key, place in self._unsized if place.queue_key is key)
+        yield from self._sized
 
     def add(self, place: Place) -> None:
         """Let a place wait."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from .control import Budget, Fallback, frozen
@@ -24,6 +24,9 @@ log = logging.getLogger("concur_agents")
 
 HISTORY = 1000
 """Decisions kept: at one a second, the last quarter of an hour."""
+
+
+CONTROLLER_FAILED = "the controller fails"
 
 
 class Regulator:
@@ -81,8 +84,8 @@ class Regulator:
         self.snapshot = snapshot
         self._snapshot_at = self._now()
         self.error = None
-        self._fallback.ok(self._now())
         if snapshot.sleeping:
+            self._fallback.ok(self._now())
             self._set_budget(frozen(self._last_budget, "the server sleeps"), off="asleep")
         else:
             self.decide()
@@ -95,20 +98,29 @@ class Regulator:
         if self._admission().budget is None and self.requires_metrics:
             self._admission().refuse(error)
         elif self._controller.needs_metrics:
-            self._fall_back()
+            self._fall_back("metrics gone")
         else:
             self.decide()
 
     def decide(self) -> None:
-        """Put in force what the controller says now."""
-        self._set_budget(self._controller.decide(self._admission().view(), self.snapshot, self._now()))
+        """Put in force what the controller says now; should it fail, go on as without metrics."""
+        now = self._now()
+        try:
+            budget = self._controller.decide(self._admission().view(), self.snapshot, now)
+        except Exception:  # a fault in somebody's controller must not stop the looks at the server for good
+            if self._off != CONTROLLER_FAILED:
+                log.exception("the controller %r failed; the gate goes on without it", self._controller.name)
+            self._fall_back(CONTROLLER_FAILED)
+            return
+        self._fallback.ok(now)
+        self._set_budget(budget)
 
-    def _fall_back(self) -> None:
+    def _fall_back(self, cause: str) -> None:
         now = self._now()
         self._fallback.failed(now)
         capacity = self.snapshot.capacity_tokens if self.snapshot else None
-        budget = self._fallback.decide(self._admission().view(), self._last_budget, capacity, now, "metrics gone")
-        self._set_budget(budget, off="metrics gone")
+        budget = self._fallback.decide(self._admission().view(), self._last_budget, capacity, now, cause)
+        self._set_budget(budget, off=cause)
 
     @property
     def _last_budget(self) -> Budget:
@@ -141,7 +153,7 @@ class Regulator:
                 hit_rate=snapshot.hit_rate if snapshot else None,
             )
             self.decisions.append(decision)
-            log.info("%s", decision)
+            log.info("%s", decision, extra={"decision": asdict(decision)})
             self._listeners.tell(lambda listener: listener.decided(decision))
         allowed = budget if enforced else Budget(reason=f"held by nobody: {budget.reason}")
         if self._admission().budget != allowed:

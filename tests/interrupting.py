@@ -42,7 +42,7 @@ class Interrupter:
     def on_call(self, frame, event, arg):
         # At its first line: to raise where the call itself is traced crashes CPython 3.11 now and then.
         code = frame.f_code
-        if code is Interrupter.__exit__.__code__ or code.co_flags & inspect.CO_GENERATOR or swallows(code):
+        if code is Interrupter.__exit__.__code__ or code.co_flags & inspect.CO_GENERATOR or swallowed(frame):
             return None
         return self.on_line
 
@@ -53,7 +53,7 @@ class Interrupter:
         return self.on_line
 
     def on_c_call(self, frame, event, arg):
-        if swallows(frame.f_code):
+        if swallowed(frame):
             return
         if event == "c_call" and arg.__name__ == "acquire" and frame.f_code.co_name == "wait":
             self.at_waits()
@@ -71,9 +71,14 @@ class Interrupter:
             raise KeyboardInterrupt
 
 
-def swallows(code):
-    """Whether this is run by the collector, which swallows what is raised in it."""
-    return code.co_filename == _weakrefset.__file__ or code.co_name == "__del__"
+def swallowed(frame):
+    """Whether this is run by the collector, which swallows what is raised in it, or in what it calls."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename == _weakrefset.__file__ or code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def every_moment(work, **options):

@@ -28,6 +28,7 @@ MAY_KNOW = {
     "control": {"errors"},
     "engines": {"errors"},
     "simulation": {"errors", "files"},  # stands on the server's side of the wire
+    "launch": {"errors", "simulation"},  # a server's numbers, and nothing of the gate
     "place": {"order", "kind"},
     "stats": {"control.base"},
     "pacing": {"errors"},
@@ -42,13 +43,28 @@ MAY_KNOW = {
     "gate": (GATE - {"", "gate"}) | {"control", "engines"},
     "": {"gate", "agent", "listener", "place", "pool", "stats", "config", "control.base", "errors"},
     "integrations": GATE,
-    "telemetry": GATE | {"replay.trace"},  # a recording is a trace
+    "telemetry": GATE | {"engines", "replay.trace"},  # a recording is a trace
+    "doctor": {"control", "engines", "errors"},
     "replay": GATE | {"control", "engines", "files", "integrations", "simulation"},
-    "cli": GATE | {"control", "engines", "integrations", "simulation", "replay"},
+    "report": {"replay.results", "files", "errors"},
+    "cli": GATE
+    | {"control", "doctor", "engines", "files", "integrations", "launch", "simulation", "replay", "telemetry"},
 }
 """By room: the modules (dotted, with all below them) that it may import beside its own; `""` is the package itself."""
 
-OPTIONAL = ["openai", "langgraph", "langchain", "langchain_core", "typer", "rich", "asyncio_throttle"]
+OPTIONAL = [
+    "jinja2",
+    "matplotlib",
+    "yaml",
+    "openai",
+    "langgraph",
+    "langchain",
+    "langchain_core",
+    "typer",
+    "rich",
+    "asyncio_throttle",
+    "opentelemetry",
+]
 
 
 def modules():

@@ -8,10 +8,16 @@ from concur_agents.cli.compare import HELP as COMPARE_HELP
 from concur_agents.cli.compare import compare
 from concur_agents.cli.demo import HELP as DEMO_HELP
 from concur_agents.cli.demo import demo
+from concur_agents.cli.doctor import HELP as DOCTOR_HELP
+from concur_agents.cli.doctor import doctor
 from concur_agents.cli.fit import HELP as FIT_HELP
 from concur_agents.cli.fit import fit
+from concur_agents.cli.launch import HELP as LAUNCH_HELP
+from concur_agents.cli.launch import launch
 from concur_agents.cli.serve import HELP as SERVE_HELP
 from concur_agents.cli.serve import serve
+from concur_agents.cli.watch import HELP as WATCH_HELP
+from concur_agents.cli.watch import watch
 
 app = typer.Typer(
     name="concur",
@@ -35,3 +41,6 @@ app.command(help=DEMO_HELP)(demo)
 app.command(help=COMPARE_HELP)(compare)
 app.command(help=SERVE_HELP)(serve)
 app.command(help=FIT_HELP)(fit)
+app.command(help=LAUNCH_HELP, context_settings={"allow_extra_args": True})(launch)
+app.command(help=DOCTOR_HELP)(doctor)
+app.command(help=WATCH_HELP)(watch)

@@ -22,7 +22,7 @@ from concur_agents.replay.shape import Shape
 from concur_agents.replay.workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from concur_agents.cli.progress import Reporter
     from concur_agents.simulation.profile import EngineProfile
@@ -56,6 +56,9 @@ the server, and finds nothing of the other runs in its cache.
 
 A tool wait that a trace does not know (null) is 0 s; waits for people (human_seconds) are left out; sub-agents run
 as agents of their own, unless a step of their parent spawns them.
+
+With --report FILE.html it writes one page to look at and to hand on: every run over time on the same axes, waits and
+latencies by agent size, and the gate's decisions. It opens without a network, and prints.
 
 An API key is read from OPENAI_API_KEY. Ctrl-C prints the runs that are done.
 """
@@ -127,9 +130,16 @@ def compare(  # noqa: PLR0917  typer makes an option of each
         Path | None,
         typer.Option(metavar="FILE", help="Write all figures there as JSON."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Write one page there that opens anywhere: timelines, waits, decisions, figures."
+        ),
+    ] = None,
 ) -> None:
     """Compare controllers; `HELP` is what people read of it."""
     outcome = _Outcome()
+    files: list[_File] = []
     code = 0
     try:
         shape = Shape(
@@ -145,7 +155,7 @@ def compare(  # noqa: PLR0917  typer makes an option of each
             _check_seeds(sources)
         if url is not None:
             check_live(url, hardware=hardware, fit=fit)
-        _check_folder(json)
+        files = _files(json, report)
         shapes = [replace(shape, seed=seed + n) for n in range(seeds)]
         plan = _Plan([[Workload.load(source, shape) for shape in shapes] for source in sources], specs)
         with make_reporter(len(sources) * seeds * len(specs)) as reporter:
@@ -162,9 +172,19 @@ def compare(  # noqa: PLR0917  typer makes an option of each
     comparisons = outcome.comparisons()
     for comparison in comparisons:
         print_comparison(comparison)
-    if comparisons and json is not None and not _written(comparisons, json):
+    written = [_written(file, comparisons) for file in files if comparisons]
+    if not all(written):
         code = code or 1
     raise typer.Exit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What is written at the end, where, and by whom."""
+
+    option: str
+    path: Path
+    write: Callable[[Sequence[Comparison], Path], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +276,35 @@ def _check_seeds(sources: list[str]) -> None:
         raise ValueError(f"--seeds chooses among the agents of {whole}: say how many with --agents")
 
 
-def _check_folder(path: Path | None) -> None:
-    """Tell before the runs, not after them, that their figures cannot be written."""
-    if path is not None and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
-        raise ValueError(f"--json {path}: no file can be written there")
+def _files(json: Path | None, report: Path | None) -> list[_File]:
+    """What is to be written; told before the runs, not after them, if it cannot be.
+
+    Raises:
+        MissingExtra: If the report needs a package that is not installed.
+        ValueError: If one of them has no place to be.
+    """
+    files = []
+    if json is not None:
+        files.append(_File("--json", json, write_json))
+    if report is not None:
+        from concur_agents.report import write_report  # noqa: PLC0415  an extra
+
+        files.append(_File("--report", report, write_report))
+    for file in files:
+        if file.path.is_dir() or not os.access(file.path.absolute().parent, os.W_OK):
+            raise ValueError(f"{file.option} {file.path}: no file can be written there")
+    if len({file.path.absolute() for file in files}) < len(files):
+        raise ValueError(f"--json and --report are both {report}: give each a file of its own")
+    return files
 
 
-def _written(comparisons: list[Comparison], path: Path) -> bool:
+def _written(file: _File, comparisons: Sequence[Comparison]) -> bool:
     try:
-        write_json(comparisons, path)
+        file.write(comparisons, file.path)
     except OSError as error:
-        say(f"error: --json {path}: {error.strerror or error}; the table above is all there is")
+        say(f"error: {file.option} {file.path}: {error.strerror or error}; what is printed above is not lost")
         return False
-    say(f"written to {path}")
+    say(f"written to {file.path}")
     return True
 
 

@@ -159,7 +159,8 @@ def _allow_many_connections() -> None:
 def _why_not(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} is in use: give another with --port, or --port 0 for a free one"
-    if error.errno == errno.EADDRNOTAVAIL:
+    # From Python 3.13 on, asyncio says that none of the host's addresses is here without the number.
+    if error.errno == errno.EADDRNOTAVAIL or str(error).startswith("could not bind on any address"):
         return f"{host} is no address of this machine: give one with --host, such as 127.0.0.1"
     if error.errno == errno.EACCES:
         return f"port {port} needs more rights than you have: give one above 1023 with --port"

@@ -12,6 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from concur_agents.telemetry.live.sparks import spark_line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
     from concur_agents.replay.progress import Progress
 
-SPARKS = "▁▂▃▄▅▆▇█"
 BESIDE_SPARKS = 24
 """Columns of a panel that a spark line leaves to its frame, its name and its figure."""
 KEEP_EVERY = 1 / 500
@@ -74,14 +75,6 @@ class _Side:
 
 def _part(time: float, span: float, width: int) -> int:
     return min(width - 1, int(width * time / span)) if span else 0
-
-
-def spark_line(values: Sequence[float | None], top: float) -> str:
-    """A line of bars: `top` is a full one, None a gap."""
-    return "".join(
-        " " if value is None else SPARKS[min(len(SPARKS) - 1, int(len(SPARKS) * value / top))] if top else SPARKS[0]
-        for value in values
-    )
 
 
 class SideBySide:

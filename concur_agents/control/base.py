@@ -150,6 +150,10 @@ class EngineView(Protocol):
     def computed_prompt_tokens(self) -> float:
         """Prompt tokens within the window that no cache served."""
 
+    @property
+    def generation_tokens(self) -> float:
+        """Output tokens within the window."""
+
 
 @runtime_checkable
 class Controller(Protocol):

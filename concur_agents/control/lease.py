@@ -10,15 +10,10 @@ from concur_agents.control.signals import known
 
 if TYPE_CHECKING:
     from concur_agents.control.base import EngineView
+    from concur_agents.control.pace import Pace
 
 LONGEST_LEASE_S = 3600.0
 """A lease is no longer than this, however little was read of late. [s]"""
-
-PREFILL_WINDOW_S = 2.0
-"""Prompt tokens a second are told from windows as long as this; shorter ones see single steps. [s]"""
-
-PREFILL_HALF_LIFE_S = 600.0
-"""The highest rate of prefill is believed for this long: what was read when nothing else ran. [s]"""
 
 USAGE_MEMORY_S = 10.0
 """Usage is a mean over this time. A single look at a few agents often finds all of them in their tools and the engine
@@ -30,26 +25,22 @@ class Lease:
     """The ski-rental rule with what the server shows.
 
     Holding the place of an idle agent of c tokens keeps the share c / (U · capacity) of what runs from running beside
-    it; giving it away costs reading c tokens anew, c / P seconds of the engine. The two are even after::
+    it, which is worth the share 1 - φ of the server's time that does not go into reading anyhow (`Pace.spare`); giving
+    it away costs reading c tokens anew, c / P seconds of the server. The two are even after::
 
-        τ = U · capacity / P
+        τ = U · capacity / (P · (1 - φ))
 
-    seconds, whatever c: the time in which the running contexts could be read anew. Who holds for τ and then gives away
-    never pays more than twice what the best choice in hindsight costs (Karlin et al., "Competitive snoopy caching",
-    1988).
+    seconds, whatever c. Who holds for τ and then gives away never pays more than twice what the best choice in
+    hindsight costs (Karlin et al., "Competitive snoopy caching", 1988).
     """
 
     _usage: float | None = None
-    _prefill: float = 0.0
     _at: float = 0.0
 
     def see(self, engine: EngineView, now: float) -> None:
-        """Take in the usage and the rate of prefill."""
+        """Take in the usage."""
         passed = now - self._at
         self._at = now
-        self._prefill *= 0.5 ** (passed / PREFILL_HALF_LIFE_S)
-        if engine.window_s >= PREFILL_WINDOW_S:
-            self._prefill = max(self._prefill, engine.computed_prompt_tokens / engine.window_s)
         usage = known(engine.usage)
         if usage is None:
             return
@@ -58,8 +49,8 @@ class Lease:
         else:
             self._usage += (1 - exp(-passed / USAGE_MEMORY_S)) * (max(0.0, usage) - self._usage)
 
-    def seconds(self, capacity: float) -> float | None:
+    def seconds(self, capacity: float, pace: Pace) -> float | None:
         """τ for a cache of so many tokens; None, without end, while nothing is known. [s]"""
-        if self._usage is None or not self._prefill:
+        if self._usage is None or not pace.reads:
             return None
-        return min(LONGEST_LEASE_S, self._usage * capacity / self._prefill)
+        return min(LONGEST_LEASE_S, self._usage * capacity / (pace.reads * pace.spare))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from concur_agents.control.base import Budget
 from concur_agents.control.capacity import LearnedCapacity
 from concur_agents.control.lease import Lease
+from concur_agents.control.pace import Pace
 from concur_agents.control.pi import Pi
 from concur_agents.control.share import Share
 from concur_agents.control.signals import known
-from concur_agents.control.turnover import Turnover
+from concur_agents.control.turnover import Turnover, horizon_turns
 
 if TYPE_CHECKING:
     from concur_agents.control.base import EngineView, PoolView
@@ -35,11 +36,12 @@ class WorkingSet:
         pause  while  Σ (footprint + PAUSE_TURNS · growth) > ρ · capacity
         admit  while  Σ (footprint + r · growth) ≤ ρ · capacity
 
-    Footprints, growth and capacity are measured. r looks ahead to where the working set will be at its highest
-    (`Turnover`); ρ is cut when agents that kept their place lose what they had in the cache all the same (`Share`):
-    foreign traffic, contexts that nobody told. A place is held through a tool wait for as long as reading the running
-    contexts anew would take (`Lease`). Where the server does not tell its capacity it is learned from its usage
-    (`LearnedCapacity`); until then, and while no agent tells its tokens, agents are counted as `Pi` does.
+    Footprints, growth and capacity are measured. r looks ahead to where the working set will be at its highest, as far
+    as that is worth it (`Turnover`); ρ is cut when agents that kept their place lose what they had in the cache all
+    the same (`Share`): foreign traffic, contexts that nobody told. A place is held through a tool wait for as long as
+    reading the running contexts anew would take (`Lease`). What the server can do is what it has done (`Pace`). Where
+    it does not tell its capacity it is learned from its usage (`LearnedCapacity`); until then, and while no agent
+    tells its tokens, agents are counted as `Pi` does.
 
     Attributes:
         name: `working-set`.
@@ -50,6 +52,7 @@ class WorkingSet:
     needs_metrics: bool = field(default=True, init=False)
     _share: Share = field(default_factory=Share, init=False)
     _turnover: Turnover = field(default_factory=Turnover, init=False)
+    _pace: Pace = field(default_factory=Pace, init=False)
     _lease: Lease = field(default_factory=Lease, init=False)
     _learned: LearnedCapacity = field(default_factory=LearnedCapacity, init=False)
     _counting: Pi = field(default_factory=Pi, init=False)
@@ -61,6 +64,7 @@ class WorkingSet:
         self._turnover.see(pool)
         if engine is None:
             return counted
+        self._pace.see(engine, now)
         self._lease.see(engine, now)
         capacity, told = self._capacity(pool, engine)
         if capacity is None:
@@ -69,12 +73,13 @@ class WorkingSet:
         if self._nobody_tells(pool, now):
             return counted
         tokens = self._share.value * capacity
-        reserve = self._turnover.reserve_turns(pool.working_set_tokens, pool.growth_tokens)
+        horizon = horizon_turns(pool, self._pace)
+        reserve = self._turnover.reserve_turns(pool.working_set_tokens, pool.growth_tokens, horizon)
         return Budget(
             tokens=tokens,
             pause_turns=PAUSE_TURNS,
             admit_turns=max(LEAST_ADMIT_TURNS, reserve),
-            tool_lease_s=self._lease.seconds(capacity),
+            tool_lease_s=self._lease.seconds(capacity, self._pace),
             reason=self._reason(tokens, capacity, told=told),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from base64 import b64encode
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -118,7 +119,9 @@ class HttpPage:
         except aiohttp.ClientConnectorDNSError:
             raise MetricsError("there is no host of that name: is it spelled right?") from None
         except aiohttp.ClientConnectorError as error:
-            reason = (error.os_error.strerror or "no connection").lower()
+            # asyncio puts the address into the text of the error: the number says it plainly.
+            number = error.os_error.errno
+            reason = (os.strerror(number) if number else error.os_error.strerror or "no connection").lower()
             raise MetricsError(f"nothing answers ({reason}): is the server up, is the port right?") from None
         except aiohttp.ClientOSError as error:
             # A kept connection that the other side no longer knows: it died between two polls.

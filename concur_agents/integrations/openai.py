@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from concur_agents.errors import MissingExtra, WrongLoop
 
-from .openai_request import is_turn, noting_refusals, prepared, unread_response, watch_attempts
+from .openai_request import announce, is_turn, noting_refusals, prepared, unread_response, watch_attempts
 from .openai_stream import follow_body, follow_sync_body
 
 try:
@@ -137,6 +137,7 @@ class _AsyncRequest(_GatedRequest):
         turn = await self.gate.begin_turn()
         with ExitStack() as ending:
             ending.callback(turn.end)
+            announce(options, turn, first=not turn.agent.turns)
             options, hide_usage = prepared(options, turn, self._client)
             with noting_refusals(turn):
                 result = await self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
@@ -154,6 +155,7 @@ class _SyncRequest(_GatedRequest):
         turn = self._begin()
         with ExitStack() as ending:
             ending.callback(turn.end_soon)  # nothing here depends on its having ended
+            announce(options, turn, first=not turn.turn.agent.turns)
             options, hide_usage = prepared(options, turn, self._client)
             with noting_refusals(turn):
                 result = self._send(cast_to, options, stream=stream, stream_cls=stream_cls)

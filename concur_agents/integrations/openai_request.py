@@ -12,6 +12,9 @@ from .openai_usage import report_usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from concur_agents.agent import Turn
+    from concur_agents.sync.face import SyncTurn
+
     from .openai_usage import TurnOfRequest
 
 SESSION_HEADER = "X-Session-ID"
@@ -19,6 +22,12 @@ SESSION_HEADER = "X-Session-ID"
 
 _USAGE_ON_REQUEST = ("/chat/completions", "/completions")
 _TURN_PATHS = (*_USAGE_ON_REQUEST, "/responses")
+
+_PROMPT_PARTS = ("messages", "prompt", "input", "instructions", "tools")
+
+CHARACTERS_A_TOKEN = 4.0
+"""Of English text with vocabularies of 100,000 tokens, by OpenAI's rule of thumb; code has fewer, Chinese fewer still.
+It sizes agents until the server has counted one of them."""
 
 _REFUSED = (429, 503)
 """Too many requests; service unavailable: vLLM's answer over `--max-num-queued-reqs` or `-tokens` (0.32)."""
@@ -47,6 +56,29 @@ def prepared(options: Any, turn: TurnOfRequest, client: Any) -> tuple[Any, bool]
     asking = _asking_for_usage(options) if _path(options).endswith(_USAGE_ON_REQUEST) else {}
     changes = asking | _session_header(options, turn, client.default_headers) | _weighing(options, turn)
     return options.model_copy(update=changes), bool(asking)
+
+
+def announce(options: Any, turn: Turn | SyncTurn, *, first: bool) -> None:
+    """Tell a turn about how long its prompt is, where nobody can know yet: at the first of an agent.
+
+    Args:
+        options: The request as the SDK makes it.
+        turn: The turn that it is.
+        first: Whether its agent has ended none before.
+    """
+    body = options.json_data
+    if first and isinstance(body, Mapping):
+        turn.expect(sum(_characters(body.get(part)) for part in _PROMPT_PARTS) / CHARACTERS_A_TOKEN)
+
+
+def _characters(value: object) -> float:
+    if isinstance(value, str):
+        return 0 if value.startswith("data:") else len(value)  # what an image weighs its text does not tell
+    if isinstance(value, Mapping):
+        return sum(len(str(name)) + _characters(part) for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return sum(map(_characters, value))
+    return 0 if value is None else CHARACTERS_A_TOKEN  # a prompt may be a list of token ids
 
 
 def unread_response(result: Any, turn: TurnOfRequest) -> Any:

@@ -214,7 +214,9 @@ class Work(Generic[T, R]):
                 failures += 1
                 if failures > self._retries:
                     raise
-                log.warning("%s failed and is tried again (%d of %d): %r", name, failures, self._retries, error)
+                # Not its message: a server may repeat a key or a prompt in it. The last one is raised whole.
+                kind_of_error = type(error).__qualname__
+                log.warning("%s failed and is tried again (%d of %d): %s", name, failures, self._retries, kind_of_error)
 
     def _on_end(self, slot: asyncio.Future[R]) -> None:
         self._held += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -50,14 +50,12 @@ class Replay:
         on_turn: Called at the end of every call.
         since: When it asked for its first place, on the loop's clock. [s]
         spawn: Runs the agents of these names to their ends.
-        waits: Its waits at the gate, one a call. [s]
     """
 
     conversation: Conversation
     on_turn: Callable[[Turn], None]
     since: float
     spawn: Callable[[tuple[str, ...]], Awaitable[None]]
-    waits: list[float] = field(default_factory=list)
 
 
 class AgentState(TypedDict):
@@ -115,12 +113,11 @@ def build_graph(client: AsyncOpenAI, model: str, cache_salt: str) -> CompiledSta
             _request.reset(token)
         sent = asked if request.sent is None else request.sent
         took = loop.time() - sent
-        replay.waits.append(sent - asked)
         output = getattr(completion.choices[0], "token_ids", None)
         if output is None:
             output = conversation.filler(step.output_tokens)
         conversation.answered(output)
-        replay.on_turn(Turn(sent - asked, took, len(output)))
+        replay.on_turn(Turn(sent - asked, took, len(output), len(prompt) + len(output)))
         return {"step": state["step"] + 1}
 
     async def wait_for_tool(state: AgentState) -> dict[str, int]:

@@ -9,11 +9,13 @@ from concur_agents import ConcurGate
 from concur_agents.control import parse_controller
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from concur_agents.control import Controller
     from concur_agents.engines import EngineSnapshot
+    from concur_agents.stats import Decision
 
 
 class RunStats(Protocol):
@@ -40,6 +42,9 @@ class RunStats(Protocol):
 class RunTurn(Protocol):
     """A turn as a run uses it."""
 
+    def expect(self, prompt_tokens: float) -> None:
+        """How long the prompt will be."""
+
     def report(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> None:
         """The server's token counts of the call."""
 
@@ -60,6 +65,9 @@ class RunGate(Protocol):
 
     def stats(self) -> RunStats:
         """The gate now."""
+
+    def history(self) -> Sequence[Decision] | None:
+        """Its last changes of the budget, oldest first; None of a gate that keeps no account of them."""
 
     def agent(self, name: str | None = None, *, kind: str | None = None) -> AbstractAsyncContextManager[RunAgent]:
         """An agent, which may wait here for its place."""

@@ -6,13 +6,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from concur_agents.replay.kept import AGENTS, DECISIONS, spread_by_size, telling
 from concur_agents.replay.progress import Progress
-from concur_agents.replay.results import Moment, RunResult, percentile
+from concur_agents.replay.results import AgentResult, DecisionResult, Moment, RunResult, percentile
 
 if TYPE_CHECKING:
     from concur_agents.replay.counted import Counters
     from concur_agents.replay.gates import RunGate
     from concur_agents.replay.workload import Workload
+    from concur_agents.stats import Decision
 
 MOMENTS = 240
 """Moments kept of a run: enough for a picture as wide as a page. From twice as many, every other one is dropped."""
@@ -26,11 +28,54 @@ class Turn:
         waited_s: Held at the gate, before the request. [s]
         took_s: From request to end. [s]
         output_tokens: Generated.
+        context_tokens: Prompt and output.
     """
 
     waited_s: float
     took_s: float
     output_tokens: int
+    context_tokens: int
+
+
+@dataclass(slots=True)
+class AgentNotes:
+    """What is noted of one agent; `Recorder.note_turn` adds to it.
+
+    Attributes:
+        name: As the trace has it.
+        turns: Finished ones.
+        output_tokens: Generated in them.
+        context_tokens: Prompt and output of the last one.
+        waited_s: Held at the gate before them. [s]
+        took_s: From request to end, all together. [s]
+    """
+
+    name: str
+    turns: int = 0
+    output_tokens: int = 0
+    context_tokens: int = 0
+    waited_s: float = 0.0
+    took_s: float = 0.0
+
+    def add(self, turn: Turn) -> None:
+        """A call is over."""
+        self.turns += 1
+        self.output_tokens += turn.output_tokens
+        self.context_tokens = turn.context_tokens
+        self.waited_s += turn.waited_s
+        self.took_s += turn.took_s
+
+    def result(self, *, failed: bool) -> AgentResult:
+        """What is written of it, to the microsecond."""
+        return AgentResult(
+            name=self.name,
+            size_tokens=self.context_tokens,
+            turns=self.turns,
+            output_tokens=self.output_tokens,
+            wait_s=round(self.waited_s, 6),
+            time_per_output_token_s=round(self.took_s / self.output_tokens, 6) if self.output_tokens else None,
+            failed=failed,
+        )
 
 
 class Recorder:
@@ -53,7 +98,8 @@ class Recorder:
         self._workload = workload
         self._controller = controller
         self._turns: list[Turn] = []
-        self._agents_done = 0
+        self._agents: list[AgentResult] = []
+        self._decisions: list[Decision] | None = None
         self._active_s = 0.0
         self._began: float | None = None
         self._makespan_s = 0.0
@@ -70,19 +116,21 @@ class Recorder:
         """The last agent is over."""
         self._makespan_s = self._elapsed()
 
-    def note_turn(self, turn: Turn) -> None:
-        """A call is over."""
+    def note_turn(self, agent: AgentNotes, turn: Turn) -> None:
+        """A call of an agent is over."""
+        agent.add(turn)
         self._turns.append(turn)
         self.output_tokens += turn.output_tokens
 
-    def note_agent(self, active_s: float, error: str | None = None) -> None:
+    def note_agent(self, agent: AgentNotes, active_s: float, error: str | None = None) -> None:
         """An agent is over.
 
         Args:
+            agent: Which.
             active_s: How long it had a place. [s]
             error: What it said, if it failed.
         """
-        self._agents_done += 1
+        self._agents.append(agent.result(failed=error is not None))
         self._active_s += active_s
         if error is not None:
             self.failed += 1
@@ -90,6 +138,7 @@ class Recorder:
 
     def sample(self, gate: RunGate) -> None:
         """Look at the gate, and at what the server said last."""
+        self._note_decisions(gate)
         snapshot = gate.snapshot
         began = self._began or 0.0
         if snapshot is not None and snapshot.usage is not None and snapshot.time >= began:
@@ -101,8 +150,23 @@ class Recorder:
                 del self._moments[1::2]
         self._samples += 1
 
+    def _note_decisions(self, gate: RunGate) -> None:
+        """Take over what the gate decided since the last look: it keeps only so many."""
+        history = gate.history()
+        if history is None:
+            return
+        noted = self._decisions = self._decisions or []
+        last = noted[-1] if noted else None
+        new: list[Decision] = []
+        for decision in reversed(history):
+            if decision is last:
+                break
+            new.append(decision)
+        noted.extend(reversed(new))
+
     def _moment(self, gate: RunGate) -> Moment:
         stats = gate.stats()
+        budget = self._decisions[-1].budget if self._decisions else None
         return Moment(
             time_s=self._elapsed(),
             active=stats.active,
@@ -112,6 +176,8 @@ class Recorder:
             kv_usage=stats.usage,
             hit_rate=stats.hit_rate,
             output_tokens=self.output_tokens,
+            budget_agents=budget.agents if budget else None,
+            budget_tokens=budget.tokens if budget else None,
         )
 
     def progress(self, gate: RunGate | None) -> Progress:
@@ -122,7 +188,7 @@ class Recorder:
             controller=self._controller,
             waiting_for_server=gate is None,
             elapsed_s=elapsed,
-            agents_done=self._agents_done,
+            agents_done=len(self._agents),
             agents=len(self._workload.agents),
             turns_done=len(self._turns),
             turns=self._workload.turns,
@@ -164,6 +230,22 @@ class Recorder:
             failed_agents=self.failed,
             first_error=self.first_error,
             timeline=tuple(self._moments),
+            agents=spread_by_size(self._agents, AGENTS),
+            decisions_made=len(self._decisions) if self._decisions is not None else None,
+            decisions=tuple(self._decision(decision) for decision in telling(self._decisions or (), DECISIONS)),
+        )
+
+    def _decision(self, decision: Decision) -> DecisionResult:
+        return DecisionResult(
+            time_s=round(max(0.0, decision.time - (self._began or 0.0)), 6),  # the first is made as the gate opens
+            agents=decision.budget.agents,
+            tokens=decision.budget.tokens,
+            reason=decision.budget.reason,
+            active=decision.pool.active,
+            waiting=decision.pool.waiting,
+            working_set_tokens=decision.pool.working_set_tokens,
+            kv_usage=decision.usage,
+            hit_rate=decision.hit_rate,
         )
 
     def _elapsed(self) -> float:

@@ -84,6 +84,8 @@ class Moment(BaseModel):
         kv_usage: Share of the KV cache held by requests in flight, 0 to 1.
         hit_rate: Prefix-cache hits over queries of the last moments.
         output_tokens: Generated in the turns finished so far.
+        budget_agents: Agents that the gate allowed to be active; None without such a limit.
+        budget_tokens: KV tokens that it allowed the working set to fill; None without such a limit.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -96,6 +98,61 @@ class Moment(BaseModel):
     kv_usage: float | None
     hit_rate: float | None
     output_tokens: int
+    budget_agents: int | None = None
+    budget_tokens: float | None = None
+
+
+class AgentResult(BaseModel):
+    """One agent of a run, whichever way it ended.
+
+    Attributes:
+        name: As the trace has it.
+        size_tokens: Its context at the end: prompt and output of its last finished turn.
+        turns: Finished turns.
+        output_tokens: Generated in them.
+        wait_s: Σ of its waits at the gate before those turns. [s]
+        time_per_output_token_s: Σ of its turns' times from request to end, over its output tokens; None without
+            any. [s]
+        failed: Whether it ended with an error.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    size_tokens: int
+    turns: int
+    output_tokens: int
+    wait_s: float
+    time_per_output_token_s: float | None
+    failed: bool = False
+
+
+class DecisionResult(BaseModel):
+    """One change of the gate's budget; None where there is no limit, or the server does not say.
+
+    Attributes:
+        time_s: Since the run began. [s]
+        agents: How many may be active from then on.
+        tokens: KV tokens that the working set may fill from then on.
+        reason: Why, in the controller's words.
+        active: Agents with a place at that moment.
+        waiting: Agents without one, paused and queued.
+        working_set_tokens: KV tokens of the active agents.
+        kv_usage: Share of the KV cache held by requests in flight, 0 to 1.
+        hit_rate: Prefix-cache hits over queries of the last moments.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    time_s: float
+    agents: int | None
+    tokens: float | None
+    reason: str
+    active: int
+    waiting: int
+    working_set_tokens: float
+    kv_usage: float | None
+    hit_rate: float | None
 
 
 class RunResult(BaseModel):
@@ -123,6 +180,9 @@ class RunResult(BaseModel):
         failed_agents: Agents that ended with an error, whose remaining turns were not run.
         first_error: What the first of them said.
         timeline: Moments of the run, evenly apart.
+        agents: The agents, in the order in which they ended; of more than a thousand, that many evenly chosen by size.
+        decisions_made: Changes of the budget over the run; None of a gate that keeps no account of them.
+        decisions: The first and the last of them and those that changed the budget most, 100 at most, in order.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -147,6 +207,9 @@ class RunResult(BaseModel):
     failed_agents: int = 0
     first_error: str | None = None
     timeline: tuple[Moment, ...] = ()
+    agents: tuple[AgentResult, ...] = ()
+    decisions_made: int | None = None
+    decisions: tuple[DecisionResult, ...] = ()
 
 
 class Comparison(BaseModel):

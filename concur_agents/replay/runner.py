@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 from concur_agents.replay.agent import Replay, build_graph, recursion_limit
 from concur_agents.replay.counted import Counters
 from concur_agents.replay.gates import make_gate
 from concur_agents.replay.prompt import Conversation
-from concur_agents.replay.recorder import Recorder
+from concur_agents.replay.recorder import AgentNotes, Recorder
 from concur_agents.replay.server import ReplayError
 
 if TYPE_CHECKING:
@@ -97,22 +98,21 @@ class _Run:
 
     async def root(self, agent: AgentTrace) -> None:
         """An agent that nobody spawns: the time that it has its place is that of all it spawns."""
-        active_s, told = await self._run(agent)
-        self._recorder.note_agent(active_s, told)
+        await self._run(agent, has_place=True)
 
     async def spawned(self, agent: AgentTrace) -> None:
-        _, told = await self._run(agent)
-        self._recorder.note_agent(0.0, told)
+        await self._run(agent, has_place=False)
 
     async def _spawn(self, names: tuple[str, ...]) -> None:
         await asyncio.gather(*(self.spawned(self._agents[name]) for name in names))
 
-    async def _run(self, agent: AgentTrace) -> tuple[float, str | None]:
-        """Run an agent to its end: how long it had its place, and what it said if it failed."""
+    async def _run(self, agent: AgentTrace, *, has_place: bool) -> None:
+        """Run an agent to its end, and note how it ended."""
         loop = asyncio.get_running_loop()
+        notes = AgentNotes(agent.agent_id)
         await asyncio.sleep(agent.start_seconds)
         conversation = Conversation(agent, self._numbers[id(agent)], seed=self._workload.shape.seed)
-        replay = Replay(conversation, self._recorder.note_turn, loop.time(), self._spawn)
+        replay = Replay(conversation, partial(self._recorder.note_turn, notes), loop.time(), self._spawn)
         told = None
         try:
             await self._graphs[agent.prefix_group].ainvoke(
@@ -121,7 +121,8 @@ class _Run:
             )
         except Exception as error:  # noqa: BLE001  one agent's failure, of whatever kind, is a figure of the run
             told = self._server.told(error)
-        return loop.time() - replay.since - sum(replay.waits), told
+        active_s = loop.time() - replay.since - notes.waited_s if has_place else 0.0
+        self._recorder.note_agent(notes, active_s, told)
 
 
 async def _watch(gate: ConcurGate, recorder: Recorder, on_progress: Callable[[Progress], None]) -> None:

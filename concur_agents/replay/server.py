@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import openai
 
@@ -89,8 +91,10 @@ class LiveServer:
             await asyncio.sleep(POLL_S)
 
     def told(self, error: BaseException) -> str:
-        """An error's kind and message in a line, without the API key, which some servers repeat."""
+        """An error's kind and message in a line, without the API key and the password, which some servers repeat."""
         text = " ".join(f"{type(error).__name__}: {error}".split()).replace(self.client.api_key, "[API key]")
+        for password in _passwords(self.url):
+            text = text.replace(password, "[password]")
         return text if len(text) <= LINE else text[: LINE - 1] + "…"
 
     async def aclose(self) -> None:
@@ -152,6 +156,15 @@ class LiveServer:
         if isinstance(error, openai.NotFoundError):
             return ReplayError(f"{self.info.url} has no OpenAI API (404): give the address of a vLLM server")
         return ReplayError(f"{self.info.url} does not complete a prompt: {self.told(error)}")
+
+
+def _passwords(url: str) -> tuple[str, ...]:
+    """What there is of a password in an address, in each form in which it is sent."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return ()
+    user, password = unquote(parts.username or ""), unquote(parts.password)
+    return b64encode(f"{user}:{password}".encode()).decode(), parts.password, password
 
 
 def _busy(engines: Iterable[EngineReading]) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from concur_agents.replay.counted import Counters
 from concur_agents.replay.gates import make_gate
-from concur_agents.replay.recorder import Recorder, Turn
+from concur_agents.replay.recorder import AgentNotes, Recorder, Turn
 from concur_agents.replay.results import EngineInfo
 from concur_agents.replay.segments import SegmentConversation
 from concur_agents.simulation.metrics_page import MetricsPage
@@ -141,25 +141,25 @@ class _Simulation:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(agent.start_seconds)
         since = loop.time()
-        waited = await self._run(gate, agent)
-        self._recorder.note_agent(loop.time() - since - waited)
+        notes = await self._run(gate, agent)
+        self._recorder.note_agent(notes, loop.time() - since - notes.waited_s)
 
     async def _spawned(self, gate: RunGate, agent: AgentTrace) -> None:
         await asyncio.sleep(agent.start_seconds)
-        await self._run(gate, agent)
-        self._recorder.note_agent(0.0)
+        self._recorder.note_agent(await self._run(gate, agent), 0.0)
 
-    async def _run(self, gate: RunGate, agent: AgentTrace) -> float:
-        """Run an agent to its end; returns how long it waited at the gate. [s]"""
+    async def _run(self, gate: RunGate, agent: AgentTrace) -> AgentNotes:
+        """Run an agent to its end; returns what was noted of it."""
         loop = asyncio.get_running_loop()
         recorder = self._recorder
         conversation = SegmentConversation(agent, self._numbers[id(agent)])
         asked = loop.time()
-        waited = 0.0
+        notes = AgentNotes(agent.agent_id)
         async with gate.agent(agent.agent_id, kind=agent.prefix_group) as place:
             for index, step in enumerate(agent.steps):
                 async with place.turn() as turn:
                     sent = loop.time()
+                    turn.expect(step.context_tokens)  # as the OpenAI client tells it, if more exactly
                     if self._profile.request_latency:
                         await asyncio.sleep(self._profile.request_latency)
                     request = await self._engine.generate(conversation.prompt(step), step.output_tokens)
@@ -169,14 +169,14 @@ class _Simulation:
                         cached_tokens=request.cached_tokens,
                     )
                 conversation.answered(request)
-                recorder.note_turn(Turn(sent - asked, loop.time() - sent, request.generated))
-                waited += sent - asked
+                context = request.prompt_tokens + request.generated
+                recorder.note_turn(notes, Turn(sent - asked, loop.time() - sent, request.generated, context))
                 if step.spawns:
                     await asyncio.gather(*(self._spawned(gate, self._agents[name]) for name in step.spawns))
                 elif index + 1 < len(agent.steps):
                     await asyncio.sleep(step.tool_seconds or 0.0)
                 asked = loop.time()
-        return waited
+        return notes
 
     async def _watch(self, gate: RunGate) -> None:
         shown = 0.0

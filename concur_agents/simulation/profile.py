@@ -149,7 +149,7 @@ class EngineProfile(BaseModel):
         """
         shape = parse_model(model)
         gpus = parse_hardware(hardware)
-        limits = _default_limits(gpus.gpu.name, gpus.gpu.memory_bytes)
+        limits = default_limits(gpus.gpu.name, gpus.gpu.memory_bytes)
         size = cls.model_fields["block_size"].default
         capacity = kv_capacity_tokens(shape, gpus, gpu_memory_utilization=gpu_memory_utilization, limits=limits)
         blocks = capacity // size
@@ -222,7 +222,7 @@ class EngineProfile(BaseModel):
         return self.engine().capacity_tokens
 
 
-def _default_limits(gpu: str, memory_bytes: int) -> SchedulerLimits:
+def default_limits(gpu: str, memory_bytes: int) -> SchedulerLimits:
     """What `vllm serve` takes where it is told nothing (vLLM 0.32 engine/arg_utils.py `get_batch_defaults`)."""
     if memory_bytes >= 160 * _GIB:
         return SchedulerLimits(max_num_batched_tokens=16384, max_num_seqs=1024)

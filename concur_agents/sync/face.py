@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from concur_agents.context import as_current, inside
+from concur_agents.context import inside
 from concur_agents.errors import WrongLoop
 
 from .handover import Call, LoopThread, do, post, running_loop
@@ -74,6 +74,14 @@ class SyncTurn:
         """
         self.turn.report(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=cached_tokens)
 
+    def expect(self, prompt_tokens: float) -> None:
+        """Tell how long the prompt will be, before the call, as `Turn.expect` does.
+
+        Args:
+            prompt_tokens: About how many. [tokens]
+        """
+        post(self.loop, lambda: self.turn.expect(prompt_tokens))
+
     def note_refusal(self) -> None:
         """Tell that the server refused the call because of its load (429 or 503); once for each attempt."""
         do(self.loop, self.turn.note_refusal)
@@ -136,7 +144,7 @@ class SyncGate:
         call = Call(loop, asked.__aenter__, undo=_finish, leave=_finish)
         try:
             agent = call.result()
-            with as_current(agent):
+            with call.seen():
                 yield SyncAgent(agent)
         finally:
             try:

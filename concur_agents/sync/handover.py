@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 import weakref
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from concur_agents.errors import GateClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -147,6 +148,18 @@ class Call(Generic[T]):
         value = _wait(self._outcome, self.loop)
         self._got = True
         return value
+
+    @contextlib.contextmanager
+    def seen(self) -> Iterator[None]:
+        """Let this thread see the context variables as the coroutine left them: whose code runs here, its span."""
+        left = [(variable, value) for variable, value in self._context.items() if variable.get(self) is not value]
+        tokens = [(variable, variable.set(value)) for variable, value in left]
+        try:
+            yield
+        finally:
+            for variable, token in reversed(tokens):
+                with contextlib.suppress(ValueError):  # left in another context: a generator that was closed elsewhere
+                    variable.reset(token)
 
     def end(self) -> None:
         """End it, and wait until that is done if there is a result to leave; may be called again."""

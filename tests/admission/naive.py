@@ -140,7 +140,16 @@ class Watched(Admission):
         """Whether this many of its kind are in their first turn that one more would be a rush on a guess."""
         kind = place.kind
         cold = [other for other in self.those(State.ACTIVE) if other.kind is kind and not other.warm]
-        return not place.sized and len(cold) >= admission.FIRST_BATCH + admission.BATCH_GROWTH * kind.first_turns
+        if place.sized or len(cold) < admission.FIRST_BATCH + admission.BATCH_GROWTH * kind.first_turns:
+            return False
+        budget, size = self._budget, kind.expected_tokens
+        if budget is None or budget.tokens is None or not size:
+            return True
+        waiting = max(1, len(self.queue()))
+        growth = kind.growth.value if kind.growth.count else GROWTH_PRIOR * size
+        tokens = self.working_set + waiting * (size - min(size, kind.shared_prefix))
+        growing = sum(other.growth for other in self.those(State.ACTIVE)) + waiting * growth
+        return tokens + budget.admit_turns * growing > budget.tokens
 
     def makes_room(self, place: Place) -> bool:
         """Whether it begins a turn while one that has been paused for too long does not fit."""

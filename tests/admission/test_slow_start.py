@@ -29,7 +29,7 @@ async def batch(stage):
 
 
 async def test_the_batches_double_as_long_as_nobody_knows_the_size():
-    stage = Stage(tokens=1_000_000)
+    stage = Stage(tokens=999)
     for n in range(100):
         await stage.ask(f"{n}")
 
@@ -39,7 +39,7 @@ async def test_the_batches_double_as_long_as_nobody_knows_the_size():
         for place in cold:
             first_turn_done(stage, place, 10)
 
-    assert sizes == [1, 2, 4, 8, 16, 32, 37]
+    assert sizes == [1, 2, 4, 8, 16, 32, 36]
 
 
 async def test_the_first_batch_is_one_that_any_cache_holds(monkeypatch):
@@ -52,8 +52,8 @@ async def test_the_first_batch_is_one_that_any_cache_holds(monkeypatch):
 
 
 async def test_a_known_size_does_not_open_the_gate_at_once():
-    """What one agent tells is a guess for the others: they still come in batches."""
-    stage = Stage(tokens=1000)
+    """What one agent tells is a guess for the others: while not all would fit by it, they still come in batches."""
+    stage = Stage(tokens=199)
     for n in range(20):
         await stage.ask(f"{n}")
     (first,) = await batch(stage)
@@ -61,6 +61,41 @@ async def test_a_known_size_does_not_open_the_gate_at_once():
     first_turn_done(stage, first, 10)
 
     assert len(await batch(stage)) == 2
+
+
+async def test_if_all_would_fit_they_enter_as_soon_as_one_has_told_its_size():
+    stage = Stage(tokens=200)
+    for n in range(20):
+        await stage.ask(f"{n}")
+    (first,) = await batch(stage)
+
+    first_turn_done(stage, first, 10)
+
+    assert len(await batch(stage)) == 19
+
+
+async def test_an_announced_size_is_as_good():
+    stage = Stage(tokens=200)
+    await stage.enter("0")
+    stage.kind("some").announced_prompt.learn(10)
+
+    for n in range(1, 20):
+        await stage.enter(f"{n}")
+
+
+async def test_all_have_to_fit_with_growth_of_all_that_one_told_and_not_only_of_what_none_shares():
+    """A prefix that all share may be most of a first prompt: that little is their own tells nothing of growth."""
+    stage = Stage(tokens=1000, admit_turns=3, pause_turns=1)
+    kind = stage.kind("some")
+    kind.given_prefix = 900
+    for n in range(8):
+        await stage.ask(f"{n}")
+    (first,) = await batch(stage)
+
+    kind.announced_prompt.learn(901)
+    stage.admission.look_again()
+
+    assert stage.active() == [first.name]
 
 
 async def test_without_a_token_budget_there_is_nothing_to_guess():

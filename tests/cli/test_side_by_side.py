@@ -4,8 +4,9 @@ import io
 
 from rich.console import Console
 
-from concur_agents.cli.side_by_side import SPARKS, SideBySide, spark_line
+from concur_agents.cli.side_by_side import SideBySide
 from concur_agents.replay.progress import Progress
+from concur_agents.telemetry.live.sparks import SPARKS, spark_line
 
 
 def progress(elapsed, *, turns_done=5, hit_rate=0.8, rate=100.0, agents_done=1, waiting=False):

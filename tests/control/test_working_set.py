@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from concur_agents.control import Budget, PoolView, WorkingSet
 from concur_agents.control.share import CUT_PER_LOSS, LOWEST_SHARE, SHARE
-from concur_agents.control.turnover import HORIZON_TURNS
+from concur_agents.control.turnover import LONGEST_HORIZON_TURNS
 from concur_agents.control.working_set import LEAST_ADMIT_TURNS, PATIENCE_S, PAUSE_TURNS
 
 GROWING = {"growth_tokens": 4_000.0}
@@ -35,13 +35,13 @@ def test_a_share_of_the_cache_may_be_active_and_the_next_turn_of_all_must_fit():
 def test_early_in_a_batch_who_enters_leaves_room_for_all_to_grow_far():
     (budget,) = play([weighed(turns=40, turn_tokens=40_000.0, **GROWING)])
 
-    assert budget.admit_turns == HORIZON_TURNS
+    assert budget.admit_turns == LONGEST_HORIZON_TURNS
 
 
 def test_once_agents_end_their_ends_make_the_room_and_a_little_stays_free():
     first, then = play([weighed(**GROWING), weighed(turns=40, turn_tokens=40_000.0, ended_tokens=8_000.0, **GROWING)])
 
-    assert first.admit_turns == HORIZON_TURNS
+    assert first.admit_turns == LONGEST_HORIZON_TURNS
     assert then.admit_turns == LEAST_ADMIT_TURNS > then.pause_turns
 
 
@@ -53,9 +53,34 @@ def test_a_loss_cuts_the_budget_and_the_reason_tells_of_it():
 
 
 def test_a_place_is_leased_for_as_long_as_the_server_would_read_what_runs():
-    (budget,) = play([weighed()], View(usage=0.4, window_s=5.0, computed_prompt_tokens=50_000.0))
+    controller = WorkingSet()
+    controller.decide(weighed(), View(usage=0.4, window_s=5.0, computed_prompt_tokens=50_000.0), 0.0)
 
-    assert budget.tool_lease_s == pytest.approx(0.4 * CAPACITY / 10_000)
+    budget = [controller.decide(weighed(), View(usage=0.4, window_s=5.0), 0.5 * step) for step in range(1, 60)][-1]
+
+    assert budget.tool_lease_s == pytest.approx(0.4 * CAPACITY / 10_000, rel=0.05)
+
+
+def test_it_is_leased_for_longer_where_the_server_reads_anyhow():
+    writing = View(usage=0.4, window_s=5.0, computed_prompt_tokens=25_000.0)
+    controller = WorkingSet()
+    controller.decide(weighed(), View(usage=0.4, window_s=5.0, computed_prompt_tokens=50_000.0), 0.0)
+
+    budget = [controller.decide(weighed(), writing, 0.5 * step) for step in range(1, 60)][-1]
+
+    assert budget.tool_lease_s == pytest.approx(0.4 * CAPACITY / 10_000 / 0.5, rel=0.1)
+
+
+def test_where_a_pause_costs_little_who_enters_need_not_leave_room_for_long():
+    """2.5 turns write what one reading costs."""
+    controller = WorkingSet()
+    controller.decide(weighed(), View(window_s=5.0, computed_prompt_tokens=50_000.0), 0.0)
+    young = weighed(turns=10, output_tokens=5_000, turn_tokens=40_000.0, **GROWING)
+
+    writes = View(window_s=5.0, generation_tokens=5_000.0)
+    budget = [controller.decide(young, writes, 0.5 * step) for step in range(1, 60)][-1]
+
+    assert budget.admit_turns == pytest.approx(2.5, rel=0.1)
 
 
 def test_before_anything_was_read_nothing_lapses():
@@ -146,6 +171,6 @@ def test_whatever_the_server_says_somebody_may_run_and_the_same_calls_give_the_s
         if budget.tokens is not None and engine.capacity_tokens and math.isfinite(engine.capacity_tokens):
             assert engine.capacity_tokens < 1 or LOWEST_SHARE <= budget.tokens / engine.capacity_tokens <= SHARE + 1e-9
         if budget.tokens is not None:
-            assert LEAST_ADMIT_TURNS <= budget.admit_turns <= HORIZON_TURNS + 1e-9
+            assert LEAST_ADMIT_TURNS <= budget.admit_turns <= LONGEST_HORIZON_TURNS + 1e-9
         if budget.tool_lease_s is not None:
             assert 0 <= budget.tool_lease_s < math.inf

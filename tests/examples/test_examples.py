@@ -55,9 +55,9 @@ def run(url):
 def test_langgraph_agents_read_files_with_their_tool(run):
     said = run("langgraph_agents.py", "--agents", 4)
     assert len(re.findall(r"^\w+\.py: Filler text", said, re.MULTILINE)) == 4
-    assert "finished=4" in said
-    assert "turns=16" in said  # the engine calls tools three times, then answers
-    assert "active=0, running=0, paused=0, queued=0" in said
+    assert "0 queued, 4 finished" in said
+    assert "16 turns" in said  # the engine calls tools three times, then answers
+    assert "0 active (0 in a turn), 0 paused, 0 queued" in said
 
 
 def test_the_middleware_makes_the_calls_of_create_agent_turns(run):

@@ -414,3 +414,59 @@ def test_a_way_to_fetch_metrics_of_no_server_is_refused(monkeypatch):
 
     with pytest.raises(ValueError, match="give its URL too"):
         ConcurGate(controller="fixed:2", fetch_metrics=Server().fetch)
+
+
+class Faulty:
+    """A controller that fails from its third decision to its fortieth."""
+
+    name = "faulty"
+    needs_metrics = True
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def decide(self, pool, engine, now):
+        self.calls += 1
+        if 3 <= self.calls <= 40:
+            raise ZeroDivisionError("a fault of the controller's own")
+        return Budget(agents=4, reason=f"call {self.calls}")
+
+
+def test_a_controller_that_fails_freezes_the_budget_then_the_gate_goes_on_without_it_until_it_recovers(
+    monkeypatch, caplog
+):
+    async def main():
+        gate = gate_on(Server(), monkeypatch, controller=Faulty(), outage_grace_s=10.0)
+        async with gate.agent():
+            await asyncio.sleep(5)
+            frozen = gate.stats().budget
+            await asyncio.sleep(20)
+            without = gate.stats().budget
+            await asyncio.sleep(30)
+            return frozen, without, gate.stats().budget
+
+    with caplog.at_level(logging.ERROR):
+        frozen, without, after = run(main())
+    assert frozen.agents == 4
+    assert "the controller fails" in frozen.reason
+    assert "no agent reports tokens" in without.reason
+    assert after.reason.startswith("call ")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the controller 'faulty' failed; the gate goes on without it"
+    ]
+
+
+def test_a_controller_that_fails_at_once_leaves_the_floor():
+    class Broken:
+        name = "broken"
+        needs_metrics = False
+
+        def decide(self, pool, engine, now):
+            raise ZeroDivisionError
+
+    async def main():
+        gate = ConcurGate(controller=Broken(), floor_agents=3)
+        async with gate.agent():
+            return gate.stats().budget.agents
+
+    assert run(main()) == 3

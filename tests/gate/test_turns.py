@@ -444,3 +444,68 @@ def test_cancelled_at_any_step_an_agent_leaves_nothing_behind(step):
     stats, live = run(main())
     assert (stats.active, stats.running, stats.paused, stats.queued, live) == (0, 0, 0, 0, 0)
     assert stats.working_set_tokens == 0
+
+
+def test_a_turn_that_tells_its_prompt_beforehand_weighs_it_while_it_is_in_flight():
+    gate = ConcurGate(controller="none")
+
+    async def main():
+        async with gate.agent() as agent, agent.turn() as turn:
+            turn.expect(1000)
+            assert agent.footprint == gate.stats().working_set_tokens == 1000
+            turn.expect(900)  # the larger of two guesses, until the server has counted
+            assert agent.footprint == 1000
+            turn.report(prompt_tokens=950, completion_tokens=10)
+            turn.end()
+            assert agent.footprint == gate.stats().working_set_tokens == 960
+            turn.expect(5000)
+            assert agent.footprint == 960
+
+    run(main())
+
+
+def test_what_the_first_agents_expect_sizes_the_others_of_their_kind_until_one_was_counted():
+    gate = ConcurGate(controller="none")
+
+    async def first():
+        async with gate.agent(kind="coder") as agent, agent.turn() as turn:
+            turn.expect(1200)
+            await asyncio.sleep(2)
+            turn.report(prompt_tokens=1000, completion_tokens=0)
+
+    async def size_of_another(after_s):
+        await asyncio.sleep(after_s)
+        async with gate.agent(kind="coder") as other:
+            return other.footprint
+
+    async def main():
+        return (await asyncio.gather(first(), size_of_another(1), size_of_another(3)))[1:]
+
+    assert run(main()) == [1200, 1000]
+
+
+def test_only_the_first_turn_tells_the_first_prompt():
+    gate = ConcurGate(controller="none")
+
+    async def main():
+        async with gate.agent() as first:
+            async with first.turn() as turn:
+                turn.expect(500)
+            async with first.turn() as turn:
+                turn.expect(9000)
+        async with gate.agent() as second:
+            return second.footprint
+
+    assert run(main()) == 500
+
+
+@pytest.mark.parametrize("tokens", [-1, float("nan"), float("inf")])
+def test_an_expected_prompt_is_a_number_of_tokens(tokens):
+    gate = ConcurGate(controller="none")
+
+    async def main():
+        async with gate.agent() as agent, agent.turn() as turn:
+            turn.expect(tokens)
+
+    with pytest.raises(ValueError, match="0 or more"):
+        run(main())

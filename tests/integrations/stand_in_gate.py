@@ -14,6 +14,7 @@ class StandInAgent:
     name: str = "stand-in"
     session_id: str = "session-of-the-stand-in"
     kind: str = "default"
+    turns: int = 0
     finished: bool = False
 
 
@@ -24,6 +25,10 @@ class StandInTurn:
     end_calls: int = 0
     ended_in: int | None = None
     refusals: int = 0
+    expected: float | None = None
+
+    def expect(self, prompt_tokens: float) -> None:
+        self.expected = prompt_tokens
 
     def report(self, *, prompt_tokens: int, completion_tokens: int, cached_tokens: int | None = None) -> None:
         if min(prompt_tokens, completion_tokens, cached_tokens or 0) < 0:

@@ -7,7 +7,17 @@ import pytest
 from concur_agents import ConcurGate
 from concur_agents.simulation.virtual_time import run
 
-from .langchain_agents import FACES, QUESTION, look_up, look_up_in_thread, new_engine, plain_model, settled, ungated
+from .langchain_agents import (
+    FACES,
+    QUESTION,
+    look_up,
+    look_up_in_thread,
+    new_engine,
+    plain_model,
+    settled,
+    skip_if_events_miss_the_handler,
+    ungated,
+)
 
 each_face = pytest.mark.parametrize("face", FACES.values(), ids=FACES.keys())
 weighing_faces = pytest.mark.parametrize(
@@ -83,6 +93,8 @@ def test_a_gated_agent_shows_what_an_ungated_one_shows(face, look):
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
 @weighing_faces
 def test_the_usage_at_the_gate_is_what_the_engine_counted(face, look):
+    if look is events:
+        skip_if_events_miss_the_handler(face)
     _, stats, counted = on_the_engine(face, look)
     assert stats.turns == counted.first_tokens > 2
     assert stats.prompt_tokens == counted.prompt_tokens

@@ -82,6 +82,12 @@ async def test_a_batch_of_graphs_runs_one_agent_after_the_other(gate, config):
     assert counts(gate) == (4, 12)
 
 
+async def test_a_run_whose_events_are_read_is_an_agent_by_the_handler_of_the_call(gate, config):
+    stream = ungated(gate, Scripted(), [look_up]).astream_events(QUESTION, config, version="v2")
+    assert [event async for event in stream]
+    assert counts(gate) == (1, 3)
+
+
 async def test_a_run_inside_an_agent_belongs_to_that(gate, config):
     async with gate.agent("mine") as mine:
         await ungated(gate, Scripted(), [look_up]).ainvoke(QUESTION, config)

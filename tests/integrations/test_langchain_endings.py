@@ -23,6 +23,7 @@ from .langchain_agents import (
     Scripted,
     look_up,
     settled,
+    skip_if_events_miss_the_handler,
     somebody_waits,
     ungated,
     with_handler,
@@ -195,6 +196,8 @@ async def test_another_handler_that_fails_loses_no_place(event, inline, order, g
 async def test_an_agent_that_is_paused_at_its_second_turn_can_be_ended_there(face, way, ending):
     if (ending, face) == ("gate closed", with_handler) and way in {streamed_words, as_events}:
         pytest.skip("LangChain then leaves the next handler's coroutine unawaited, as with any handler that raises")
+    if way is as_events:
+        skip_if_events_miss_the_handler(face)
     gate = ConcurGate(controller="fixed:2")
 
     @tool

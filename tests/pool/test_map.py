@@ -426,7 +426,7 @@ def test_an_item_that_fails_is_tried_again_as_a_new_agent(caplog):
     assert results == [7]
     assert len(set(sessions)) == 3
     assert [record.message for record in caplog.records] == [
-        f"item 0 failed and is tried again ({number} of 2): OSError('connection lost')" for number in (1, 2)
+        f"item 0 failed and is tried again ({number} of 2): OSError" for number in (1, 2)
     ]
 
 

@@ -120,6 +120,8 @@ async def test_what_was_measured_is_what_happened(vllm, server):
     assert result.output_tokens_per_s == pytest.approx(result.output_tokens / result.makespan_s)
     assert 0 < result.p50_time_per_output_token_s <= result.p99_time_per_output_token_s
     assert 0 < result.mean_active_agents <= 4
+    assert {(one.turns, one.output_tokens, one.size_tokens) for one in result.agents} == {(4, 30, 52)}
+    assert [(one.time_s, one.reason) for one in result.decisions] == [(0.0, "no limit")]
 
 
 async def test_a_fixed_cap_holds_agents_not_requests(vllm, server):
@@ -169,6 +171,9 @@ async def test_an_agent_that_fails_is_counted_and_the_others_go_on(vllm, server)
     assert result.failed_agents == 1
     assert "no room for this" in result.first_error
     assert result.turns == 3 * 4 + 2
+    (failed,) = [one for one in result.agents if one.failed]
+    assert (failed.name, failed.turns, failed.output_tokens, failed.size_tokens) == ("agent-0", 2, 20, 104)
+    assert len(result.agents) == 4
 
 
 async def test_a_run_in_which_every_agent_fails_is_an_error(vllm, server):

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from concur_agents.replay.gates import make_gate
 from concur_agents.replay.shape import Shape
 from concur_agents.replay.simulated import engine_info, run_simulated
 from concur_agents.replay.trace import AgentTrace, TraceStep
@@ -125,7 +126,8 @@ def test_without_pressure_no_gate_and_a_wide_cap_are_the_same_run():
     none, capped = simulate(few, "none"), simulate(few, "fixed:4")
 
     assert none.preemptions == 0
-    assert capped.model_dump(exclude={"controller"}) == none.model_dump(exclude={"controller"})
+    limits = {"controller": True, "decisions": True, "timeline": {"__all__": {"budget_agents", "budget_tokens"}}}
+    assert capped.model_dump(exclude=limits) == none.model_dump(exclude=limits)
 
 
 def test_the_timeline_goes_from_the_beginning_to_the_end():
@@ -140,6 +142,91 @@ def test_the_timeline_goes_from_the_beginning_to_the_end():
 
 
 # --- when agents start ------------------------------------------------------------------------------------------------
+
+
+def test_every_agent_is_told_with_what_it_met():
+    result = simulate(MANY, "fixed:6")
+
+    assert sorted(agent.name for agent in result.agents) == sorted(agent.agent_id for agent in MANY.agents)
+    assert sum(agent.turns for agent in result.agents) == result.turns
+    assert sum(agent.output_tokens for agent in result.agents) == result.output_tokens
+    assert {agent.size_tokens for agent in result.agents} == {500 + 200 * 7 + 40}
+    assert max(agent.wait_s for agent in result.agents) == pytest.approx(result.max_wait_s)  # a cap pauses nobody
+    assert sum(agent.wait_s == 0 for agent in result.agents) == 6
+    assert all(0.001 < agent.time_per_output_token_s < 1 for agent in result.agents)
+    assert not any(agent.failed for agent in result.agents)
+
+
+def test_what_agents_met_at_the_gate_and_in_the_server_and_their_tools_is_their_time():
+    """Of the last one to end, all of it together is the run."""
+    result = simulate(MANY, "fixed:6")
+
+    last = result.agents[-1]
+    tools = sum(step.tool_seconds for step in MANY.agents[int(last.name[1:])].steps[:-1])
+    assert last.wait_s + last.time_per_output_token_s * last.output_tokens + tools == pytest.approx(
+        result.makespan_s, abs=0.01
+    )
+
+
+def test_the_decisions_of_the_gate_are_told_and_each_moment_has_the_budget_in_force():
+    result = simulate(MANY, "aimd")
+
+    assert result.decisions_made == len(result.decisions) > 3
+    times = [decision.time_s for decision in result.decisions]
+    assert times == sorted(times)
+    assert times[0] == 0.0
+    assert times[-1] <= result.makespan_s
+    assert all("window" in decision.reason for decision in result.decisions)
+    for moment in result.timeline:
+        before = [decision.agents for decision in result.decisions if decision.time_s < moment.time_s]
+        at_once = [decision.agents for decision in result.decisions if decision.time_s == moment.time_s]
+        assert moment.budget_agents in {*before[-1:], *at_once}
+        assert moment.budget_tokens is None
+
+
+def test_decisions_that_the_gate_has_forgotten_are_told_all_the_same(monkeypatch):
+    expected = simulate(MANY, "aimd").decisions
+    monkeypatch.setattr("concur_agents.regulator.HISTORY", 2)
+
+    assert simulate(MANY, "aimd").decisions == expected
+
+
+def test_of_thousands_of_agents_a_thousand_are_told(monkeypatch):
+    monkeypatch.setattr("concur_agents.replay.recorder.AGENTS", 5)
+    monkeypatch.setattr("concur_agents.replay.recorder.DECISIONS", 3)
+
+    result = simulate(MANY, "aimd")
+
+    assert len(result.agents) == 5
+    assert len(result.decisions) == 3 < result.decisions_made
+
+
+def test_a_gate_that_keeps_no_account_of_its_decisions_has_none():
+    class Silent:
+        def __init__(self, gate):
+            self._gate = gate
+
+        def __getattr__(self, name):
+            return getattr(self._gate, name)
+
+        def history(self):
+            return None
+
+        async def __aenter__(self):
+            await self._gate.__aenter__()
+            return self
+
+        async def __aexit__(self, *exc):
+            return await self._gate.__aexit__(*exc)
+
+    def make(fetch, poll_interval_s):
+        return Silent(make_gate("http://x", "fixed:6", poll_interval_s=poll_interval_s, fetch_metrics=fetch))
+
+    result = run_simulated(MANY, "other", PROFILE, gate=make)
+
+    assert result.decisions_made is None
+    assert result.decisions == ()
+    assert {moment.budget_agents for moment in result.timeline} == {None}
 
 
 def test_agents_ask_for_their_place_when_they_start():

@@ -85,7 +85,8 @@ async def test_the_openai_client_streams(client):
 
 
 async def test_the_openai_client_calls_tools(client):
-    async with client.chat.completions.stream(model=MODEL, messages=HELLO, tools=[TOOL]) as stream:
+    strict = {**TOOL, "function": {**TOOL["function"], "strict": True}}  # the helper of older clients takes no other
+    async with client.chat.completions.stream(model=MODEL, messages=HELLO, tools=[strict]) as stream:
         streamed = (await stream.get_final_completion()).choices[0]
     whole = (await client.chat.completions.create(model=MODEL, messages=HELLO, tools=[TOOL])).choices[0]
     for choice in (streamed, whole):
