@@ -146,7 +146,7 @@ class Watched(Admission):
         if budget is None or budget.tokens is None or not size:
             return True
         waiting = max(1, len(self.queue()))
-        growth = kind.growth.value if kind.growth.count else GROWTH_PRIOR * size
+        growth = kind.growth.value if kind.growth.count else max(admission.LEAST_GROWTH, GROWTH_PRIOR * size)
         tokens = self.working_set + waiting * (size - min(size, kind.shared_prefix))
         growing = sum(other.growth for other in self.those(State.ACTIVE)) + waiting * growth
         return tokens + budget.admit_turns * growing > budget.tokens

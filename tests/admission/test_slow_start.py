@@ -98,6 +98,18 @@ async def test_all_have_to_fit_with_growth_of_all_that_one_told_and_not_only_of_
     assert stage.active() == [first.name]
 
 
+async def test_agents_that_begin_with_a_line_are_trusted_to_grow():
+    stage = Stage(tokens=20_000, admit_turns=3, pause_turns=1)
+    for n in range(20):
+        await stage.ask(f"{n}")
+    await batch(stage)
+
+    stage.kind("some").announced_prompt.learn(10)
+    stage.admission.look_again()
+
+    assert stage.active() == ["0"]
+
+
 async def test_without_a_token_budget_there_is_nothing_to_guess():
     stage = Stage(agents=50)
 
