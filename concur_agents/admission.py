@@ -619,7 +619,7 @@ class Admission:
         elif budget.tokens is not None:
             missing = self._needs(budget, place) - budget.tokens
             grown = f", as all will be {budget.admit_turns:.3g} turns on" if budget.admit_turns else ""
-            why = f"{missing:,.0f} tokens too many for the {budget.tokens:,.0f} that may be active{grown}"
+            why = f"{missing:,.0f} more tokens of room in {budget.tokens:,.0f}{grown}"
         return why
 
 

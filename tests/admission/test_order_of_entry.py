@@ -113,6 +113,15 @@ async def test_many_that_leave_from_the_middle_of_the_queue_are_forgotten():
     stage.admission.check_empty()
 
 
+async def test_the_head_is_told_how_much_room_is_missing_and_for_when():
+    stage = Stage(tokens=10_000, admit_turns=1.5, pause_turns=1)
+    await stage.enter("first", tokens=9_000)
+    await stage.waits("head", tokens=3_000)
+
+    # Each is taken to grow by a third of its size a turn.
+    assert stage.admission.waiting()[0].reason == "8,000 more tokens of room in 10,000, as all will be 1.5 turns on"
+
+
 @pytest.mark.parametrize("priority", [0, 3])
 async def test_each_that_waits_is_told_of_with_its_size_its_wait_and_its_reason(priority):
     stage = Stage(agents=1)
