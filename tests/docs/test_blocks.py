@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from docs.pages import PAGES, ROOT, blocks, name_of, python_blocks
+from langgraph import errors
 
 RUN = Path(__file__).with_name("run_page.py")
 WITH_CODE = [name_of(page) for page in PAGES if python_blocks(page)]
@@ -20,7 +21,9 @@ LANGUAGES = {"", "python", "console", "text", "diff", "json", "yaml", "promql", 
 
 
 @pytest.mark.parametrize("page", WITH_CODE)
-def test_the_code_of_a_page_runs(page, tmp_path):
+def test_the_code_of_a_page_runs(page, tmp_path, request):
+    if page == "docs/langgraph.md" and not hasattr(errors, "GraphDrained"):
+        pytest.skip("it shows what came with LangGraph 1.2")
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -28,6 +31,8 @@ def test_the_code_of_a_page_runs(page, tmp_path):
     }
     # Who reads a page need not close the clients of its snippets. Clients close by themselves with the process.
     warnings = ["-W", "error", "-W", "ignore::ResourceWarning"]
+    for ignored in request.config.getoption("pythonwarnings") or ():  # of old packages in each other
+        warnings += ["-W", ignored]
     done = subprocess.run(
         [sys.executable, *warnings, RUN, page],
         cwd=tmp_path,
