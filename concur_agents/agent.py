@@ -233,13 +233,9 @@ class Agent:
     def _expect(self, turn: Turn, prompt: float) -> None:
         if self.finished or turn not in self._contexts:
             return
-        if not self.turns and self._tools_since is None:
+        if not self.turns:
             self._kind.announced_prompt.learn(prompt)
-        self._grow_context(turn, prompt)
-
-    def _grow_context(self, turn: Turn, tokens: float) -> None:
-        """Let a turn in flight weigh what it will be; a smaller context is believed when the server has counted it."""
-        more = max(0.0, tokens - self._contexts[turn])
+        more = max(0.0, prompt - self._contexts[turn])  # a smaller one is believed when the server has counted it
         self._contexts[turn] += more
         self._recharge(more)
 

@@ -25,7 +25,6 @@ log = logging.getLogger("concur_agents")
 HISTORY = 1000
 """Decisions kept: at one a second, the last quarter of an hour."""
 
-
 CONTROLLER_FAILED = "the controller fails"
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from concur_agents.listener import Listener
+from concur_agents.telemetry.until_closed import UntilClosed
 
 if TYPE_CHECKING:
     from concur_agents.agent import Agent
@@ -30,7 +30,7 @@ def log_agents(gate: ConcurGate, *, level: int = logging.INFO) -> AgentLog:
     return AgentLog(gate, level)
 
 
-class AgentLog(Listener):
+class AgentLog(UntilClosed):
     """The records of one gate's agents, until closed. Made by `log_agents`.
 
     Args:
@@ -43,12 +43,6 @@ class AgentLog(Listener):
         self._level = level
         self._waited_s: dict[Agent, float] = {}
         gate.add_listener(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Log no more; may be called again."""

@@ -12,11 +12,11 @@ import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from concur_agents.errors import MissingExtra
-from concur_agents.listener import Listener
+from concur_agents.telemetry.until_closed import UntilClosed
 
 from .kinds import Kinds
 
@@ -95,7 +95,7 @@ def trace_opentelemetry(
     return OpenTelemetryTracing(gate, tracer_provider, meter_provider)
 
 
-class OpenTelemetryTracing(Listener):
+class OpenTelemetryTracing(UntilClosed):
     """The spans of one gate's agents, until closed. Made by `trace_opentelemetry`.
 
     Args:
@@ -120,12 +120,6 @@ class OpenTelemetryTracing(Listener):
         self._kinds = Kinds()
         self._runs: dict[Agent, _Run] = {}
         gate.add_listener(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Trace no more; spans of agents that are not over end here. May be called again."""

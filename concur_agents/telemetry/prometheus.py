@@ -11,14 +11,14 @@ import contextlib
 import threading
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from prometheus_client import REGISTRY, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from concur_agents.listener import Listener
+from concur_agents.telemetry.until_closed import UntilClosed
 
 from .kinds import Kinds
 
@@ -178,7 +178,7 @@ def export_prometheus(
     return PrometheusExport(gate, name or _name(gate), registry)
 
 
-class PrometheusExport(Listener):
+class PrometheusExport(UntilClosed):
     """One gate on the page of a registry, until closed. Made by `export_prometheus`.
 
     Args:
@@ -199,12 +199,6 @@ class PrometheusExport(Listener):
         self._page = _Page.of(registry)
         self._page.add(self, registry)
         gate.add_listener(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Take the gate off the page; may be called again."""

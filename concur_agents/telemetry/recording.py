@@ -6,10 +6,10 @@ import gzip
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from concur_agents.listener import Listener
 from concur_agents.replay.trace import AgentTrace, TraceStep
+from concur_agents.telemetry.until_closed import UntilClosed
 
 if TYPE_CHECKING:
     import os
@@ -55,7 +55,7 @@ class _Run:
     shared_prefix: int = 0
 
 
-class Recording(Listener):
+class Recording(UntilClosed):
     """Writes what the agents of a gate do, from when it is made until it or the gate is closed.
 
     An agent started inside another, and over before that one's next turn, is written as spawned by the turn before. A
@@ -93,12 +93,6 @@ class Recording(Listener):
         )
         gate.add_listener(self)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Write what is unfinished as far as it came, and close the file; may be called again."""
         if self._file is None:
@@ -107,9 +101,8 @@ class Recording(Listener):
         try:
             for agent, run in self._runs.items():
                 self._let_go_of_children(run)
-                if not run.over:
-                    run.shared_prefix = agent.shared_prefix
-                    self._write(run)
+                run.shared_prefix = agent.shared_prefix
+                self._write(run)
         finally:
             self._runs.clear()
             self._file.close()

@@ -12,26 +12,12 @@ from replay_vllm import FakeVLLM
 from typer.testing import CliRunner
 
 from concur_agents.cli.app import app
-from concur_agents.simulation.profile import EngineProfile, LinearProfile
 
 SMALL = ["workload:no-pressure", "--agents", "5", "--scale", "0.05", "--controllers", "none,fixed:2"]
 STEPS = [
     {"context_tokens": 64, "new_input_tokens": 64, "output_tokens": 4, "tool_seconds": 0.0},
     {"context_tokens": 80, "new_input_tokens": 12, "output_tokens": 2, "tool_seconds": None},
 ]
-
-
-@pytest.fixture
-def fit(tmp_path):
-    path = tmp_path / "fit.json"
-    EngineProfile(
-        name="tiny",
-        description="fitted to a tiny server",
-        blocks=513,
-        max_model_len=4096,
-        step_time=LinearProfile(step=0.01, token=1e-4),
-    ).save(path)
-    return path
 
 
 def concur(*arguments, **environment):

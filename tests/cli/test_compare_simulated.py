@@ -16,26 +16,12 @@ from concur_agents.cli import compare as compare_module
 from concur_agents.cli.app import app
 from concur_agents.errors import Deadlock
 from concur_agents.replay import simulated
-from concur_agents.simulation.profile import EngineProfile, LinearProfile
 
 SMALL = ["workload:no-pressure", "--agents", "5", "--scale", "0.05"]
 STEPS = [
     {"context_tokens": 640, "new_input_tokens": 640, "output_tokens": 40, "tool_seconds": 900.0},
     {"context_tokens": 800, "new_input_tokens": 120, "output_tokens": 20, "tool_seconds": None},
 ]
-
-
-@pytest.fixture
-def fit(tmp_path):
-    path = tmp_path / "fit.json"
-    EngineProfile(
-        name="tiny",
-        description="fitted to a tiny server",
-        blocks=513,
-        max_model_len=4096,
-        step_time=LinearProfile(step=0.01, token=1e-4),
-    ).save(path)
-    return path
 
 
 @pytest.fixture
