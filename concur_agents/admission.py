@@ -79,6 +79,7 @@ class Admission:
         self._pauses: dict[Place, float] = {}  # paused places that are not overdue, by when that began
         self._closed = False
         self._seq = 0
+        self._pause_seq = 0
         self._private = 0.0
         self._growth = 0.0
         self._prefixes = 0.0
@@ -483,6 +484,8 @@ class Admission:
         if not place.waiters:
             place.since = self._clock()
         self.paused += 1
+        self._pause_seq += 1
+        place.pause_seq = self._pause_seq
         self._pauses[place] = self._clock()
         self._queue.add(place)
 

@@ -114,8 +114,14 @@ class Watched(Admission):
 
     def queue(self) -> list[Place]:
         waiting = [place for place in self.living() if place.state in {State.QUEUED, State.PAUSED}]
+
+        def order(place: Place) -> int:
+            if place.state is State.QUEUED:
+                return place.seq
+            return place.pause_seq if place.overdue else -place.pause_seq
+
         return sorted(
-            waiting, key=lambda place: (-place.priority, not place.overdue, place.state is State.QUEUED, place.seq)
+            waiting, key=lambda place: (-place.priority, not place.overdue, place.state is State.QUEUED, order(place))
         )
 
     def fits(self, place: Place, *, slack: float = ROUNDING) -> bool:

@@ -1,4 +1,4 @@
-"""Who goes first: priority, then paused before new, then first come first served."""
+"""Who goes first: priority, then paused before new; of those paused who was paused last, of the new who came first."""
 
 from __future__ import annotations
 
@@ -49,18 +49,31 @@ async def test_paused_goes_before_new_of_the_same_priority_and_after_new_of_a_hi
     assert stage.active() == ["small", "urgent"]
 
 
-async def test_of_two_paused_the_one_that_came_to_the_gate_first_resumes_first():
+@pytest.mark.parametrize("order", [["first", "second"], ["second", "first"]])
+async def test_of_two_paused_the_one_that_was_paused_last_resumes_first(order):
     stage = Stage(agents=3)
-    first = await stage.enter("first", tokens=20)
-    second = await stage.enter("second", tokens=10)
+    places = {name: await stage.enter(name, tokens=10) for name in ("first", "second")}
     third = await stage.turning("third", tokens=30)
     stage.resize(agents=1)
-    for place in (second, first):
-        assert not (await stage.try_begin(place)).done()
+    for name in order:
+        assert not (await stage.try_begin(places[name])).done()
 
     stage.finish(third)
 
-    assert stage.active() == ["first"]
+    assert stage.active() == [order[-1]]
+
+
+async def test_a_context_that_changes_while_paused_keeps_its_place_in_the_order():
+    stage = Stage(agents=3)
+    first, second = [await stage.enter(name, tokens=10) for name in ("first", "second")]
+    await stage.turning("third", tokens=30)
+    stage.resize(agents=1)
+    for place in (second, first):
+        await stage.try_begin(place)
+
+    stage.admission.resize_place(second, 5, weighed=True)
+
+    assert stage.admission.queue() == [first, second]
 
 
 async def test_a_small_newcomer_does_not_overtake_the_queue_where_only_agents_are_counted():

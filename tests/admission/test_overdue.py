@@ -47,22 +47,25 @@ async def test_after_it_whoever_begins_a_turn_makes_room():
     await stage.begin(other)  # nobody is overdue any more
 
 
-async def test_it_goes_before_a_paused_one_that_came_earlier():
-    stage = Stage(tokens=1000, longest_pause_s=60)
-    first = await stage.turning("first", tokens=200)
-    small = await stage.turning("small", tokens=100)
-    big = await stage.turning("big", tokens=700)
-    stage.resize(tokens=950)
-    await paused(stage, small)
-    stage.now = 30.0
-    stage.resize(tokens=750)
-    await paused(stage, first)
-    assert stage.admission.queue() == [first, small]
+async def test_it_goes_before_those_paused_later_and_of_several_the_first_paused_goes_first():
+    stage = Stage(tokens=1100, longest_pause_s=60)
+    third = await stage.turning("third", tokens=300)
+    second = await stage.turning("second", tokens=200)
+    first = await stage.turning("first", tokens=100)
+    big = await stage.turning("big", tokens=500)
+    for now, place, tokens in ((0.0, first, 1000), (20.0, second, 800), (40.0, third, 500)):
+        stage.now = now
+        stage.resize(tokens=tokens)
+        await paused(stage, place)
+    assert stage.admission.queue() == [third, second, first]
 
     stage.now = 60.0
     stage.admission.look_again()
+    assert stage.admission.queue() == [first, third, second]
 
-    assert stage.admission.queue() == [small, first]
+    stage.now = 80.0
+    stage.admission.look_again()
+    assert stage.admission.queue() == [first, second, third]
     stage.finish(big)
 
 
