@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,15 @@ class Block:
     line: int
 
 
+@dataclass(frozen=True)
+class Command:
+    """What a reader would type, on one line and without its comment; the line of the page; what is shown below it."""
+
+    text: str
+    line: int
+    shown: str = ""
+
+
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -41,3 +51,20 @@ def blocks(page: Path) -> list[Block]:
 
 def python_blocks(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.language == "python"]
+
+
+def commands(block: Block) -> list[Command]:
+    """The commands of a block: in `console` those after a `$`, with what they print; in `bash` every line."""
+    if block.language not in {"bash", "console"}:
+        return []
+    found = []
+    lines = iter(enumerate(block.text.splitlines(), block.line + 1))
+    for at, first in lines:
+        if block.language == "console" and not first.startswith("$ "):
+            found[-1] = Command(found[-1].text, found[-1].line, f"{found[-1].shown}{first}\n")
+            continue
+        typed = first.removeprefix("$ ")
+        while typed.endswith("\\"):
+            typed = typed[:-1] + next(lines)[1]
+        found.append(Command(" ".join(re.sub(r"\s#\s.*", "", typed).split()), at))
+    return found

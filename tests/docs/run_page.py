@@ -44,6 +44,31 @@ async def solve(task): ...
 }
 """What a page takes for the reader's own, by its name."""
 
+THEN = {
+    "docs/batches.md": """
+import pathlib
+import concur_agents
+assert results == ["WHY", "HOW", "WHO"]
+assert pathlib.Path("solved.jsonl").read_text().count("\\n") == 4
+assert gather is concur_agents.gather
+main()
+""",
+    "docs/langchain.md": """
+assert len(answers) == 20
+assert answer.content if hasattr(answer, "content") else answer["messages"][-1].content
+assert [gate.stats().finished for gate in gates] == [20, 1, 1, 1, 1]
+assert all(gate.stats().turns for gate in gates[:3])
+assert gates[4].stats().turns == 1
+""",
+    "docs/openai-agents.md": """
+assert len(answers) == 20
+stats = gate.stats()
+assert (stats.finished, stats.active, stats.running) == (22, 0, 0)
+assert stats.turns > 40
+""",
+}
+"""What a page's code comes to; `gates` are those that it has made, one after the other."""
+
 
 @contextlib.contextmanager
 def an_engine(model):
@@ -72,7 +97,7 @@ def an_engine(model):
 def run_blocks(name, blocks, url):
     page, here = types.ModuleType("__main__"), sys.modules["__main__"]
     sys.modules["__main__"] = page  # as in a script; LangGraph resolves annotations by the module of a class
-    names = vars(page)
+    names, gates = vars(page), []
     exec(compile(GIVEN.get(name, ""), "given", "exec"), names)
     with asyncio.Runner() as runner:
         for line, text in blocks:
@@ -85,7 +110,9 @@ def run_blocks(name, blocks, url):
                 runner.run(types.FunctionType(code, names)())
             else:
                 exec(code, names)
-        for gate in [value for value in names.values() if isinstance(value, ConcurGate)]:
+            gates += [gate for gate in names.values() if isinstance(gate, ConcurGate) and gate not in gates]
+        exec(compile(THEN.get(name, ""), "then", "exec"), {**names, "gates": gates})
+        for gate in gates:
             if gate.admission.live:
                 raise AssertionError(f"{name} leaves agents behind: {gate}")
             runner.run(gate.aclose())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,48 +11,35 @@ from pathlib import Path
 import pytest
 import yaml
 from docs.pages import PAGES, ROOT, blocks, name_of, python_blocks
+from docs.treated import BLOCKS
 from langgraph import errors
 
 RUN = Path(__file__).with_name("run_page.py")
+PRINTS = {"docs/batches.md": "['WHY', 'HOW', 'WHO']", "docs/openai-agents.md": "untouched calls look_up"}
 WITH_CODE = [name_of(page) for page in PAGES if python_blocks(page)]
-LANGUAGES = {"", "python", "console", "text", "diff", "json", "yaml", "promql", "toml", "ini"}
-"""What a block may be called. Of "" and `text` it is checked that they are no Python that nobody runs."""
 
 
 @pytest.mark.parametrize("page", WITH_CODE)
-def test_the_code_of_a_page_runs(page, tmp_path, request):
+def test_the_code_of_a_page_runs(page, python_of):
     if page == "docs/langgraph.md" and not hasattr(errors, "GraphDrained"):
         pytest.skip("it shows what came with LangGraph 1.2")
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "OPENAI_API_KEY" and not name.startswith(("CONCUR_", "OTEL_"))
-    }
-    # Who reads a page need not close the clients of its snippets. Clients close by themselves with the process.
-    warnings = ["-W", "error", "-W", "ignore::ResourceWarning"]
-    for ignored in request.config.getoption("pythonwarnings") or ():  # of old packages in each other
-        warnings += ["-W", ignored]
-    done = subprocess.run(
-        [sys.executable, *warnings, RUN, page],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = python_of(page)
     assert done.returncode == 0, done.stderr
+    assert PRINTS.get(page, "") in done.stdout
     assert "never awaited" not in done.stderr
     assert "never retrieved" not in done.stderr
 
 
 @pytest.mark.parametrize("page", [name_of(page) for page in PAGES])
-def test_each_block_says_its_language_and_code_is_called_code(page):
+def test_each_block_is_of_a_kind_that_something_is_done_with(page):
     for block in blocks(ROOT / page):
-        if not block.language.startswith("{"):  # a directive of the site
-            assert block.language in LANGUAGES, f"{page}:{block.line}"
-        if block.language in {"", "text"}:
+        assert block.language.partition(" ")[0] in BLOCKS, f"{page}:{block.line}: treated.py says what is done with it"
+        if block.language == "text":
             assert not is_code(block.text), f"{page}:{block.line} is Python, and not run"
+
+
+def test_what_is_said_of_kinds_of_blocks_is_of_kinds_that_there_are():
+    assert {block.language.partition(" ")[0] for page in PAGES for block in blocks(page)} == set(BLOCKS)
 
 
 def is_code(text):

@@ -1,48 +1,38 @@
-"""Commands on the pages exist, and their options too; what prints at once is run."""
+"""Commands on the pages exist, and their options too, in the text and in the helps of the commands as well."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 
 import click
 import pytest
 import typer
-from docs.pages import DOCS, PAGES, ROOT, blocks, name_of
-from typer.testing import CliRunner
+from docs.pages import DOCS, PAGES, ROOT, blocks, commands, name_of
+from docs.treated import HERE
 
 from concur_agents.cli.app import app
 
 COMMANDS = typer.main.get_command(app)
-SHELL = {"", "console", "text"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 FILLED_IN = re.compile(r"…|\.\.\.")
 
 
-def lines_of(block):
-    """The lines of a block that a shell would run, those that end in a backslash put together."""
-    text = block.text.replace("\\\n", " ")
-    for line in text.splitlines():
-        if block.language == "console":
-            if line.startswith("$ "):
-                yield line[2:]
-        elif re.match(r"(concur|make|pip|python|vllm) [\w.'-]", line):
-            yield line
-
-
-def commands(page):
-    """Each command of a page as its words."""
+def programs(page):
+    """Each program that a page starts, as its words."""
     for block in blocks(page):
-        if block.language in SHELL:
-            for line in lines_of(block):
-                for part in re.split(r" && |\|", line):
-                    words = shlex.split(FILLED_IN.sub("", part.partition(" > ")[0]), comments=True)
-                    if words:
-                        yield f"{name_of(page)}:{block.line}", words
+        for command in commands(block):
+            for part in re.split(r" && |\|", command.text):
+                words = shlex.split(FILLED_IN.sub("", part.partition(" > ")[0]))
+                if words:
+                    yield f"{name_of(page)}:{command.line}", words
 
 
-ALL = [pair for page in PAGES for pair in commands(page)]
+ALL = [pair for page in PAGES for pair in programs(page)]
 OURS = [(where, words[1:]) for where, words in ALL if words[0] == "concur"]
 
 
@@ -76,13 +66,33 @@ def test_commands_in_the_text_exist_with_their_options(page):
         assert asked <= known | {"--help", "-h"}, f"{page}: `{inline}`"
 
 
-@pytest.mark.parametrize(
-    ("where", "words"), [pair for pair in OURS if pair[1][:1] == ["launch"] and "--exec" not in pair[1]]
-)
-def test_a_command_that_only_prints_runs(where, words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, f"{where}: {result.output}"
+def examples(command):
+    """The command lines that a help shows."""
+    lines = iter((command.help or "").splitlines())
+    for line in lines:
+        if re.match(r"  (?:concur|curl) ", line):
+            whole = line
+            while whole.endswith("\\"):
+                whole = whole[:-1] + next(lines)
+            yield whole.strip()
+
+
+HELPED = [line for command in COMMANDS.commands.values() for line in examples(command)]
+
+
+@pytest.mark.parametrize("line", [line for line in HELPED if line.startswith("concur ") and "..." not in line])
+def test_a_command_in_a_help_is_understood(line):
+    words = shlex.split(re.split(r" && | \| | > ", line)[0])
+    command, arguments = command_of(words[1:])
+    command.make_context(str(command.name), list(arguments))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_request_in_the_help_of_serve_is_answered(server):
+    (line,) = [line for line in HELPED if line.startswith("curl ")]
+    asked = ["bash", "-c", re.sub(HERE, server, line)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    assert json.loads(done.stdout)["choices"][0]["message"]["content"], done.stderr
 
 
 def test_targets_scripts_and_extras_on_the_pages_exist():
