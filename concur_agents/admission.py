@@ -2,8 +2,8 @@
 
 Two lines, both applied at every event (docs/behaviour.md):
 
-- *admission line*: the head of the queue enters while Σ (footprint + admit_turns · growth) ≤ tokens and fewer than
-  `agents` are active;
+- *admission line*: the head of the queue enters while Σ (footprint + admit_turns · growth) ≤ tokens, what is to be
+  expected within the next `ahead_turns` (`Outlook`) is no larger, and fewer than `agents` are active;
 - *pause line*: who begins a turn gives its place up while Σ (footprint + pause_turns · growth) > tokens or more than
   `agents` are active, the smallest context first, the newest among those alike (within a power of two).
 
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from .control.base import Budget, PoolView
 from .errors import AgentFinished, ConcurError, GateClosed
 from .order import OrderedSums
+from .outlook import Outlook
 from .place import GROWTH_PRIOR, Place, State, Waiting, WaitingQueue
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ LEAST_GROWTH = 500.0
 """Growth that an unknown kind is trusted to have at least, before all are let in at once. Recorded coding agents grow
 by 560, 410 and 390 at the median and by 1170, 850 and 830 in the mean, customer-service agents by 170. Without it a
 batch of agents that begin with a line came in whole, and lost half of what it had in the cache. [tokens a turn]"""
+
+
+REWRITTEN_SHARE = 0.5
+"""A context of less than this share of what it was begins a new life: a summary of it, or another task."""
 
 
 class Admission:
@@ -80,8 +85,7 @@ class Admission:
         self._closed = False
         self._seq = 0
         self._pause_seq = 0
-        self._private = 0.0
-        self._growth = 0.0
+        self._outlook = Outlook()  # of the active places
         self._prefixes = 0.0
         self.live = 0
         self.active = 0
@@ -97,7 +101,7 @@ class Admission:
     @property
     def working_set(self) -> float:
         """Σ of the footprints of the active agents, a shared prefix billed once. [KV tokens]"""
-        return self._private + self._prefixes
+        return self._outlook.private + self._prefixes
 
     def view(self) -> PoolView:
         """The agents in aggregates, for a controller."""
@@ -112,7 +116,7 @@ class Admission:
             queued=len(self._queue) - self.paused,
             weighed=self.weighed,
             working_set_tokens=self.working_set,
-            growth_tokens=self._growth,
+            growth_tokens=self._outlook.growth,
             head_tokens=(head.footprint or None) if head is not None else None,
             turns=totals.turns,
             prompt_tokens=totals.prompt_tokens,
@@ -122,8 +126,6 @@ class Admission:
             recomputed_tokens=totals.recomputed_tokens,
             lost_tokens=totals.lost_tokens,
             refusals=totals.refusals,
-            turn_tokens=totals.turn_tokens,
-            ended_tokens=totals.ended_tokens,
         )
 
     # ------------------------------------------------------------------ the life of a place
@@ -158,6 +160,17 @@ class Admission:
             self.finish(place)
             raise
 
+    def begin_turn_at_once(self, place: Place) -> bool:
+        """Begin a turn unless it has to wait, or to be refused; whether it has begun. `begin_turn` does all of it."""
+        if place.state is not State.ACTIVE:
+            return False
+        if not place.turned:
+            self._begin_to_turn(place)
+        if place.waiters or self._must_pause(place):
+            return False
+        self._run(place, 1)
+        return True
+
     async def begin_turn(self, place: Place) -> None:
         """Begin a turn; wait here first if the place has to be given up, until it is won back.
 
@@ -169,11 +182,10 @@ class Admission:
             raise finished(place.name)
         if self._closed and place.state is not State.ACTIVE:
             raise GateClosed(f"agent {place.name!r} has no place, and the gate is closed")
+        if self.begin_turn_at_once(place):
+            return
         if not place.turned:
             self._begin_to_turn(place)
-        if place.state is State.ACTIVE and not place.waiters and not self._must_pause(place):
-            self._run(place, 1)
-            return
         if place.state in {State.LENT, State.LAPSED}:
             self._wait_paused(place)
         elif place.state is State.PAUSED and not place.waiters:
@@ -201,7 +213,7 @@ class Admission:
         self._run(place, -1)
         place.resumed &= not counts
         if counts:
-            self._totals.turn_tokens += place.private
+            self._grow_older(place)
         if counts and not place.warm:
             place.warm = True
             place.kind.first_turns += 1
@@ -215,9 +227,10 @@ class Admission:
         if place.state is State.FINISHED:
             return
         # Of a place that nobody had told the size of, a smaller one only sets a guess right.
-        before = place.private if place.state is State.ACTIVE and place.weighed else 0.0
+        before = place.private if place.weighed else 0.0
         self._resize(place, footprint, weighed=weighed)
-        self._totals.ended_tokens += max(0.0, before - place.private)
+        if place.private < REWRITTEN_SHARE * before:
+            self._end_life(place)
         self._pump()
 
     def finish(self, place: Place) -> None:
@@ -234,10 +247,10 @@ class Admission:
         if was_active:
             if place.waiters:
                 self._held.remove(_size_key(place))
-            self._totals.ended_tokens += place.private
             self._give_up(place)
             if not place.warm:
                 place.kind.first_turns += 1
+        self._end_life(place)
         place.state = State.FINISHED
         for waiter in place.waiters:
             if not waiter.done():
@@ -320,9 +333,10 @@ class Admission:
         return not self._too_cold(place) and self._needs(budget, place) <= budget.tokens
 
     def _needs(self, budget: Budget, place: Place) -> float:
-        prefix = 0 if place.kind.active else place.kind.shared_prefix
-        reserve = budget.admit_turns * (self._growth + place.growth)
-        return self.working_set + prefix + place.private + reserve
+        return self._prefixes_with(place) + self._outlook.beside(place).highest(budget)
+
+    def _prefixes_with(self, place: Place) -> float:
+        return self._prefixes + (0 if place.kind.active else place.kind.shared_prefix)
 
     def _too_cold(self, place: Place) -> bool:
         kind = place.kind
@@ -339,7 +353,7 @@ class Admission:
         # A first prompt may be a line, or mostly a prefix that all share: what is theirs alone tells little of growth.
         growth = place.growth if place.kind.growth.count else max(LEAST_GROWTH, GROWTH_PRIOR * place.footprint)
         waiting = max(1, len(self._queue))
-        reserve = budget.admit_turns * (self._growth + waiting * growth)
+        reserve = max(budget.admit_turns, budget.ahead_turns) * (self._outlook.growth + waiting * growth)
         return self.working_set + waiting * place.private + reserve <= budget.tokens
 
     def _must_pause(self, place: Place) -> bool:
@@ -352,7 +366,7 @@ class Admission:
         too_many = self.active - budget.agents if budget.agents is not None else 0
         too_much = 0.0
         if budget.tokens is not None:
-            too_much = self.working_set + budget.pause_turns * self._growth - budget.tokens
+            too_much = self.working_set + budget.pause_turns * self._outlook.growth - budget.tokens
         if too_many <= 0 and too_much <= 0:
             return False
         before = self._by_size.before(_size_key(place))
@@ -362,7 +376,8 @@ class Admission:
         return before.count < too_many or before.tokens + budget.pause_turns * before.growth < too_much
 
     def _pump(self) -> None:
-        self._hurry()
+        if self._pauses:
+            self._hurry()
         while (place := self._held.last()) is not None and not self._must_pause(place):
             self._held.remove(_size_key(place))
             self._end_wait(place)
@@ -390,16 +405,17 @@ class Admission:
         if budget is None or budget.tool_lease_s is None or self._closed or self._too_cold(head):
             return False
         began_by = self._clock() - budget.tool_lease_s
-        tokens = self._needs(budget, head) - budget.tokens if budget.tokens is not None else 0.0
+        rest = self._outlook.beside(head)
+        room = budget.tokens - self._prefixes_with(head) if budget.tokens is not None else math.inf
         agents = self.active + 1 - budget.agents if budget.agents is not None else 0
         taken = []
         for place, began in self._idle.items():
             if began > began_by:
                 return False
             taken.append(place)
-            tokens -= place.private + budget.admit_turns * place.growth
+            rest.remove(place)
             agents -= 1
-            if tokens <= 0 and agents <= 0:
+            if rest.highest(budget) <= room and agents <= 0:
                 break
         else:
             return False
@@ -417,7 +433,7 @@ class Admission:
         passed_s = self._clock() - head.passed_since if head.passed_since is not None else 0.0
         if passed_s >= self._passing_limit_s and not self._too_cold(head):
             return None
-        room = budget.tokens - self.working_set - budget.admit_turns * self._growth
+        room = budget.tokens - self.working_set - budget.admit_turns * self._outlook.growth
         for place in self._queue.smaller(head, room):
             if self._fits(place):
                 if head.passed_since is None and not self._too_cold(head):
@@ -463,7 +479,8 @@ class Admission:
         if not place.warm:
             place.kind.cold -= 1
         if self.active == 0:
-            self._private = self._growth = self._prefixes = 0.0  # sheds what rounding has left
+            self._prefixes = 0.0
+            self._outlook.clear()
 
     def _step_back(self, place: Place) -> None:
         """Take the place of an agent that lends it, or has to pause; turns that it waits to begin wait on."""
@@ -531,26 +548,26 @@ class Admission:
             self._idle[place] = self._clock()
 
     def _count(self, place: Place, sign: int) -> None:
-        self._private += sign * place.private
-        self._growth += sign * place.growth
+        (self._outlook.add if sign > 0 else self._outlook.remove)(place)
         self.weighed += sign * place.weighed
 
     def _resize(self, place: Place, footprint: float, *, weighed: bool) -> None:
-        counted, in_order, waits = place.state is State.ACTIVE, place.order_key is not None, bool(place.waiters)
+        counted, waits = place.state is State.ACTIVE, bool(place.waiters)
         if place.state is State.PAUSED:
             self._queue.remove(place)
         if counted:
             self._count(place, -1)
         if counted and waits:
             self._held.remove(_size_key(place))
-        if in_order:
-            self._leave_order(place)
         place.weighed |= weighed
         place.footprint = footprint
         place.size_up()
         if counted:
             self._count(place, 1)
-        if in_order:
+        if place.order_key is not None and place.order_key == _size_key_now(place):
+            self._by_size.reweigh(place.order_key, place.private, place.growth)
+        elif place.order_key is not None:
+            self._leave_order(place)
             self._enter_order(place)
         if counted and waits:
             self._held.add(_size_key(place), place, 0, 0)
@@ -564,12 +581,26 @@ class Admission:
             self._enter_order(place)
             self._pump()
 
+    def _grow_older(self, place: Place) -> None:
+        place.kind.lives.turn_ended(place.age)
+        active = place.state is State.ACTIVE
+        if active:
+            self._outlook.remove(place)
+        place.age += 1
+        if active:
+            self._outlook.add(place)
+
+    def _end_life(self, place: Place) -> None:
+        if place.age:
+            place.kind.lives.life_ended(place.age)
+            place.age = 0
+
     def _enter_order(self, place: Place) -> None:
         place.order_key = _size_key(place)
         self._by_size.add(place.order_key, place, place.private, place.growth)
 
     def _reorder(self, place: Place) -> None:
-        if place.order_key is None:
+        if place.order_key is None or place.order_key == _size_key_now(place):
             return
         held = bool(place.waiters)
         if held:
@@ -621,7 +652,7 @@ class Admission:
             why = f"the first turns of kind {place.kind.name!r}, which tell its size"
         elif budget.tokens is not None:
             missing = self._needs(budget, place) - budget.tokens
-            grown = f", as all will be {budget.admit_turns:.3g} turns on" if budget.admit_turns else ""
+            grown = ", as all will have grown" if budget.admit_turns or budget.ahead_turns else ""
             why = f"{missing:,.0f} more tokens of room in {budget.tokens:,.0f}{grown}"
         return why
 
@@ -634,8 +665,11 @@ def _size_key(place: Place) -> tuple[float, ...]:
     which are the agents that live longest, would be paused again and again. For the same reason what the turn in
     flight will add is counted already.
     """
-    if place.order_key is not None:
-        return place.order_key
+    return _size_key_now(place) if place.order_key is None else place.order_key
+
+
+def _size_key_now(place: Place) -> tuple[float, ...]:
+    """`_size_key` of a place that has none yet, or that may have grown out of its own."""
     _, power = math.frexp(place.footprint + (place.growth if place.running else 0.0))
     return (power, -place.seq)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from .life_table import LifeTable
+
 MEMORY_TURNS = 64
 """Samples over which a learned mean forgets: enough to smooth one odd turn, short enough to follow a change."""
 
@@ -39,6 +41,7 @@ class Kind:
         first_turns: First turns that have ended, reported or not.
         first_cached: `cached_tokens` of the last first turns. [tokens]
         learned_prefix: The smallest of them but one; 0 while unknown. [tokens]
+        lives: How long its agents live.
         active: Places of this kind that are active.
         cold: Of those, the places whose first turn has not ended.
     """
@@ -52,6 +55,7 @@ class Kind:
     first_turns: int = 0
     first_cached: deque[int] = field(default_factory=lambda: deque(maxlen=MEMORY_FIRST_TURNS))
     learned_prefix: int = 0
+    lives: LifeTable = field(default_factory=LifeTable)
     active: int = 0
     cold: int = 0
 
@@ -91,8 +95,6 @@ class Totals:
         lost_tokens: Of those, the tokens of agents that had kept their place: what the cache could not hold.
         refusals: Calls that the server refused because of its load (429 or 503), each attempt.
         finished: Agents that are over.
-        turn_tokens: Σ over the turns ended of the private footprint of their agent. [KV tokens]
-        ended_tokens: KV tokens that active agents gave up for good, by ending or by a shorter context.
         pauses: Times that an agent was paused.
         max_wait_s: Longest wait for a place that has ended. [s]
     """
@@ -106,8 +108,6 @@ class Totals:
     recomputed_tokens: int = 0
     lost_tokens: int = 0
     refusals: int = 0
-    turn_tokens: float = 0.0
-    ended_tokens: float = 0.0
     finished: int = 0
     pauses: int = 0
     max_wait_s: float = 0.0

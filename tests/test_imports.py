@@ -23,13 +23,15 @@ MAY_KNOW = {
     "errors": set(),
     "files": set(),
     "order": set(),
-    "kind": set(),
+    "life_table": set(),
+    "kind": {"life_table"},
     "config": set(),
     "control": {"errors"},
     "engines": {"errors"},
     "simulation": {"errors", "files"},  # stands on the server's side of the wire
     "launch": {"errors", "simulation"},  # a server's numbers, and nothing of the gate
-    "place": {"order", "kind"},
+    "place": {"life_table", "order", "kind"},
+    "outlook": {"life_table"},
     "stats": {"control.base"},
     "pacing": {"errors"},
     "hold": set(),
@@ -38,7 +40,7 @@ MAY_KNOW = {
     "regulator": {"control", "stats"},
     "sync": {"agent", "context", "errors"},  # like the pool, it meets the gate only at run time
     "pool": {"errors"},  # the gate's door imports it, so it meets the gate only at run time
-    "admission": {"control.base", "place", "order", "kind", "errors"},
+    "admission": {"control.base", "outlook", "place", "order", "kind", "errors"},
     "agent": {"control.base", "context", "admission", "place", "order", "kind", "errors"},
     "gate": (GATE - {"", "gate"}) | {"control", "engines"},
     "": {"gate", "agent", "listener", "place", "pool", "stats", "config", "control.base", "errors"},

@@ -40,11 +40,21 @@ class OrderMachine(RuleBasedStateMachine):
         key, _, _, _ = self.naive.pop(which % len(self.naive))
         self.real.remove(key)
 
+    @precondition(lambda self: self.naive)
+    @rule(which=st.integers(0, 1000), tokens=WEIGHTS, growth=WEIGHTS)
+    def reweigh(self, which, tokens, growth):
+        which %= len(self.naive)
+        key, item, _, _ = self.naive[which]
+        self.naive[which] = key, item, tokens, growth
+        self.real.reweigh(key, tokens, growth)
+
     @rule(key=KEYS)
-    def remove_what_is_not_there(self, key):
+    def ask_for_what_is_not_there(self, key):
         if key not in self.keys():
             with pytest.raises(KeyError):
                 self.real.remove(key)
+            with pytest.raises(KeyError):
+                self.real.reweigh(key, 1, 1)
 
     @rule(key=KEYS)
     def ask_what_comes_before(self, key):

@@ -19,6 +19,8 @@ class Budget:
         pause_turns: An agent that begins a turn is paused while
             Σ (footprint + pause_turns · growth) > tokens.
         admit_turns: The head of the queue enters while Σ (footprint + admit_turns · growth) ≤ tokens.
+        ahead_turns: And while the working set that is to be expected after so many turns of each agent, and after
+            fewer, is no larger: agents grow, and some end (`Outlook`).
         tool_lease_s: How long a place is held for an agent that waits for a tool; then a waiter that does not fit
             otherwise may take it. [s]
         reason: Why, in one clause with the numbers that decided it; shown to people.
@@ -31,6 +33,7 @@ class Budget:
     tokens: float | None = None
     pause_turns: float = 0.0
     admit_turns: float = 0.0
+    ahead_turns: float = 0.0
     tool_lease_s: float | None = None
     reason: str = ""
 
@@ -43,9 +46,10 @@ class Budget:
             raise ValueError(
                 f"a budget of {self.tokens} tokens would let nobody run: give more than 0, or None for no limit"
             )
-        if self.pause_turns < 0 or self.admit_turns < 0:
+        if min(self.pause_turns, self.admit_turns, self.ahead_turns) < 0:
             raise ValueError(
-                f"a reserve cannot be negative: pause_turns={self.pause_turns}, admit_turns={self.admit_turns}"
+                f"a reserve cannot be negative: pause_turns={self.pause_turns}, admit_turns={self.admit_turns}, "
+                f"ahead_turns={self.ahead_turns}"
             )
         if self.tool_lease_s is not None and self.tool_lease_s < 0:
             raise ValueError(f"a lease of {self.tool_lease_s} s has lapsed before it began: give 0 or more")
@@ -77,9 +81,6 @@ class PoolView:
         recomputed_tokens: Of those, the tokens that were read again all the same.
         lost_tokens: Of those, the tokens of agents that had kept their place since the turn before.
         refusals: Calls so far that the server refused because of its load (429 or 503), each attempt.
-        turn_tokens: Σ over the turns so far of the footprint that their agent had, without the shared prefix.
-            [KV tokens]
-        ended_tokens: KV tokens so far that active agents gave up for good, by ending or by a shorter context.
     """
 
     active: int = 0
@@ -98,8 +99,6 @@ class PoolView:
     recomputed_tokens: int = 0
     lost_tokens: int = 0
     refusals: int = 0
-    turn_tokens: float = 0.0
-    ended_tokens: float = 0.0
 
     @property
     def waiting(self) -> int:

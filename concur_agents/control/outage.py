@@ -116,6 +116,7 @@ class Fallback:
                 tokens=tokens,
                 pause_turns=max(PAUSE_TURNS, ceiling.pause_turns),
                 admit_turns=max(ADMIT_TURNS, ceiling.admit_turns),
+                ahead_turns=ceiling.ahead_turns,
                 reason=f"{cause}: on by token counts, {tokens:,.0f} of the {capacity:,.0f} tokens last known",
             )
         agents = min(self.floor_agents, self.floor_agents if ceiling.agents is None else ceiling.agents)

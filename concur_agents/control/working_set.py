@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from concur_agents.control.base import Budget
 from concur_agents.control.capacity import LearnedCapacity
+from concur_agents.control.horizon import horizon_turns
 from concur_agents.control.lease import Lease
 from concur_agents.control.pace import Pace
 from concur_agents.control.pi import Pi
 from concur_agents.control.share import Share
 from concur_agents.control.signals import known
-from concur_agents.control.turnover import Turnover, horizon_turns
 
 if TYPE_CHECKING:
     from concur_agents.control.base import EngineView, PoolView
@@ -21,7 +21,7 @@ PAUSE_TURNS = 1.0
 """An agent is paused when the next turn of all would not fit: what is in flight shows in the footprints only at its
 end."""
 
-LEAST_ADMIT_TURNS = 1.5
+ADMIT_TURNS = 1.5
 """An agent enters only if all can grow by so many turns at least, however much is about to end: with the same line as
 for the pause whoever enters is paused at once, and each time costs a reading of its context."""
 
@@ -34,14 +34,16 @@ class WorkingSet:
     """Keeps the contexts of the active agents within a share ρ of the KV cache::
 
         pause  while  Σ (footprint + PAUSE_TURNS · growth) > ρ · capacity
-        admit  while  Σ (footprint + r · growth) ≤ ρ · capacity
+        admit  while  Σ (footprint + ADMIT_TURNS · growth) ≤ ρ · capacity
+                 and  W(k) ≤ ρ · capacity for k up to m turns
 
-    Footprints, growth and capacity are measured. r looks ahead to where the working set will be at its highest, as far
-    as that is worth it (`Turnover`); ρ is cut when agents that kept their place lose what they had in the cache all
-    the same (`Share`): foreign traffic, contexts that nobody told. A place is held through a tool wait for as long as
-    reading the running contexts anew would take (`Lease`). What the server can do is what it has done (`Pace`). Where
-    it does not tell its capacity it is learned from its usage (`LearnedCapacity`); until then, and while no agent
-    tells its tokens, agents are counted as `Pi` does.
+    Footprints, growth, capacity and how long agents live are measured. W(k) is the working set to be expected after k
+    turns of each (`Outlook`, `LifeTable`), and m is how far ahead it is worth to look (`horizon_turns`); ρ is cut when
+    agents that kept their place lose what they had in the cache all the same (`Share`): foreign traffic, contexts that
+    nobody told. A place is held through a tool wait for as long as reading the running contexts anew would take
+    (`Lease`). What the server can do is what it has done (`Pace`). Where it does not tell its capacity it is learned
+    from its usage (`LearnedCapacity`); until then, and while no agent tells its tokens, agents are counted as `Pi`
+    does.
 
     Attributes:
         name: `working-set`.
@@ -51,7 +53,6 @@ class WorkingSet:
     name: str = field(default="working-set", init=False)
     needs_metrics: bool = field(default=True, init=False)
     _share: Share = field(default_factory=Share, init=False)
-    _turnover: Turnover = field(default_factory=Turnover, init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
     _lease: Lease = field(default_factory=Lease, init=False)
     _learned: LearnedCapacity = field(default_factory=LearnedCapacity, init=False)
@@ -61,7 +62,6 @@ class WorkingSet:
     def decide(self, pool: PoolView, engine: EngineView | None, now: float) -> Budget:
         """The budget from now on, see `Controller.decide`."""
         counted = self._counting.decide(pool, engine, now)
-        self._turnover.see(pool)
         if engine is None:
             return counted
         self._pace.see(engine, now)
@@ -73,12 +73,11 @@ class WorkingSet:
         if self._nobody_tells(pool, now):
             return counted
         tokens = self._share.value * capacity
-        horizon = horizon_turns(pool, self._pace)
-        reserve = self._turnover.reserve_turns(pool.working_set_tokens, pool.growth_tokens, horizon)
         return Budget(
             tokens=tokens,
             pause_turns=PAUSE_TURNS,
-            admit_turns=max(LEAST_ADMIT_TURNS, reserve),
+            admit_turns=ADMIT_TURNS,
+            ahead_turns=horizon_turns(pool, self._pace),
             tool_lease_s=self._lease.seconds(capacity, self._pace),
             reason=self._reason(tokens, capacity, told=told),
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from concur_agents import admission
 from concur_agents.admission import Admission
+from concur_agents.life_table import AHEAD_TURNS
 from concur_agents.place import GROWTH_PRIOR, Place, State
 
 if TYPE_CHECKING:
@@ -140,7 +141,22 @@ class Watched(Admission):
         private = footprint - min(footprint, kind.shared_prefix)
         tokens = private + sum(other.private for other in active) + prefixes([*active, place])
         growth = (kind.growth.value if kind.growth.count else GROWTH_PRIOR * private) + sum(p.growth for p in active)
-        return not self.too_cold(place) and tokens + budget.admit_turns * growth <= budget.tokens + slack
+        room = budget.tokens + slack
+        soon = tokens + budget.admit_turns * growth <= room
+        return soon and not self.too_cold(place) and self.fits_later(place, room)
+
+    def fits_later(self, place: Place, room: float) -> bool:
+        """Whether it would still fit beside the active ones some turns on, as was expected of each at its last step."""
+        active = self.those(State.ACTIVE)
+        place.size_up()
+        place.look_ahead()
+        both = [*active, place]
+        later = [prefixes(both) + sum(tokens) for tokens in zip(*(p.ahead for p in both), strict=True)]
+        return all(
+            tokens <= room
+            for turns, tokens in zip(AHEAD_TURNS, later, strict=True)
+            if turns <= self._budget.ahead_turns
+        )
 
     def too_cold(self, place: Place) -> bool:
         """Whether this many of its kind are in their first turn that one more would be a rush on a guess."""
@@ -155,7 +171,7 @@ class Watched(Admission):
         growth = kind.growth.value if kind.growth.count else max(admission.LEAST_GROWTH, GROWTH_PRIOR * size)
         tokens = self.working_set + waiting * (size - min(size, kind.shared_prefix))
         growing = sum(other.growth for other in self.those(State.ACTIVE)) + waiting * growth
-        return tokens + budget.admit_turns * growing > budget.tokens
+        return tokens + max(budget.admit_turns, budget.ahead_turns) * growing > budget.tokens
 
     def makes_room(self, place: Place) -> bool:
         """Whether it begins a turn while one that has been paused for too long does not fit."""
@@ -205,7 +221,8 @@ class Watched(Admission):
         assert self.weighed == sum(place.weighed for place in active)
         private = sum(place.private for place in active)
         assert abs(self.working_set - private - prefixes(active)) < ROUNDING, self
-        assert abs(self._growth - sum(place.growth for place in active)) < ROUNDING
+        assert abs(self._outlook.growth - sum(place.growth for place in active)) < ROUNDING
+        assert all(place.age >= 0 for place in self.living())
         assert active or self.working_set == 0
         self._check_kinds(active)
         self._check_structures(active)

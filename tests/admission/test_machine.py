@@ -33,14 +33,18 @@ LIMITS = [None, 100, 300, 600, 1000, 2000, 5000]
 RESERVES = [(0, 0), (0, 1), (0, 3), (1, 1), (1, 3), (2, 3)]
 """Pauses and admissions, in turns."""
 
+AHEAD = [0, 0, 3, 12]
+"""How far ahead admissions look, in turns."""
+
 LEASES = [None, None, 0, 1, 10]
 """How long a place is held through a tool wait. [s]"""
 
 BUDGETS = st.builds(
-    lambda agents, tokens, reserves, lease: Budget(agents, tokens, *reserves, lease),
+    lambda agents, tokens, reserves, ahead, lease: Budget(agents, tokens, *reserves, ahead, lease),
     st.sampled_from(AGENTS),
     st.sampled_from(LIMITS),
     st.sampled_from(RESERVES),
+    st.sampled_from(AHEAD),
     st.sampled_from(LEASES),
 )
 HAPPENINGS = ["1 s", "5 s", "20 s", "settle", "refuse", "close"]
@@ -271,7 +275,8 @@ class Walk:
         return self.one_of(None, *SIZES)
 
     def budget(self) -> Budget:
-        return Budget(self.one_of(*AGENTS), self.one_of(*LIMITS), *self.one_of(*RESERVES), self.one_of(*LEASES))
+        limits = self.one_of(*AGENTS), self.one_of(*LIMITS)
+        return Budget(*limits, *self.one_of(*RESERVES), self.one_of(*AHEAD), self.one_of(*LEASES))
 
     def cancel_as_room_comes(self, which: int, ticks: int) -> None:
         self.machine.cancel_a_turn(which, 0)

@@ -132,7 +132,7 @@ async def test_the_head_is_told_how_much_room_is_missing_and_for_when():
     await stage.waits("head", tokens=3_000)
 
     # Each is taken to grow by a third of its size a turn.
-    assert stage.admission.waiting()[0].reason == "8,000 more tokens of room in 10,000, as all will be 1.5 turns on"
+    assert stage.admission.waiting()[0].reason == "8,000 more tokens of room in 10,000, as all will have grown"
 
 
 @pytest.mark.parametrize("priority", [0, 3])

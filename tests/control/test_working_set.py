@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concur_agents.control import Budget, PoolView, WorkingSet
+from concur_agents.control.horizon import LONGEST_HORIZON_TURNS
 from concur_agents.control.share import CUT_PER_LOSS, LOWEST_SHARE, SHARE
-from concur_agents.control.turnover import LONGEST_HORIZON_TURNS
-from concur_agents.control.working_set import LEAST_ADMIT_TURNS, PATIENCE_S, PAUSE_TURNS
+from concur_agents.control.working_set import ADMIT_TURNS, PATIENCE_S, PAUSE_TURNS
 
 GROWING = {"growth_tokens": 4_000.0}
 
@@ -27,22 +27,15 @@ def test_a_share_of_the_cache_may_be_active_and_the_next_turn_of_all_must_fit():
     (budget,) = play([weighed(**GROWING)])
 
     assert budget.tokens == pytest.approx(SHARE * CAPACITY)
-    assert budget.pause_turns == PAUSE_TURNS
+    assert budget.pause_turns == PAUSE_TURNS < ADMIT_TURNS == budget.admit_turns
     assert budget.agents is None
     assert f"{SHARE:.2f} of a cache of 100,000" in budget.reason
 
 
-def test_early_in_a_batch_who_enters_leaves_room_for_all_to_grow_far():
-    (budget,) = play([weighed(turns=40, turn_tokens=40_000.0, **GROWING)])
+def test_before_the_server_has_shown_its_speed_it_looks_far_ahead():
+    (budget,) = play([weighed(turns=40, **GROWING)])
 
-    assert budget.admit_turns == LONGEST_HORIZON_TURNS
-
-
-def test_once_agents_end_their_ends_make_the_room_and_a_little_stays_free():
-    first, then = play([weighed(**GROWING), weighed(turns=40, turn_tokens=40_000.0, ended_tokens=8_000.0, **GROWING)])
-
-    assert first.admit_turns == LONGEST_HORIZON_TURNS
-    assert then.admit_turns == LEAST_ADMIT_TURNS > then.pause_turns
+    assert budget.ahead_turns == LONGEST_HORIZON_TURNS
 
 
 def test_a_loss_cuts_the_budget_and_the_reason_tells_of_it():
@@ -75,12 +68,12 @@ def test_where_a_pause_costs_little_who_enters_need_not_leave_room_for_long():
     """2.5 turns write what one reading costs."""
     controller = WorkingSet()
     controller.decide(weighed(), View(window_s=5.0, computed_prompt_tokens=50_000.0), 0.0)
-    young = weighed(turns=10, output_tokens=5_000, turn_tokens=40_000.0, **GROWING)
+    young = weighed(turns=10, output_tokens=5_000, **GROWING)
 
     writes = View(window_s=5.0, generation_tokens=5_000.0)
     budget = [controller.decide(young, writes, 0.5 * step) for step in range(1, 60)][-1]
 
-    assert budget.admit_turns == pytest.approx(2.5, rel=0.1)
+    assert budget.ahead_turns == pytest.approx(2.5, rel=0.1)
 
 
 def test_before_anything_was_read_nothing_lapses():
@@ -116,14 +109,6 @@ def test_a_capacity_that_is_told_is_believed_whatever_was_learned():
     assert budget.tokens == pytest.approx(SHARE * 400_000)
 
 
-def test_ends_seen_while_agents_were_counted_are_known_when_they_are_weighed():
-    controller = WorkingSet()
-    ended = weighed(turns=40, turn_tokens=40_000.0, ended_tokens=8_000.0, **GROWING)
-    controller.decide(ended, None, 0.0)
-
-    assert controller.decide(ended, View(), 1.0).admit_turns == LEAST_ADMIT_TURNS
-
-
 def test_if_nobody_tells_its_tokens_it_counts_agents_after_a_while_and_weighs_them_when_they_do():
     silent = PoolView(active=4)
     controller = WorkingSet()
@@ -150,7 +135,7 @@ amounts = st.one_of(st.sampled_from([0, 1, 10**5]), st.integers(0, 10**7))
 servers = st.builds(
     View, capacity_tokens=numbers, usage=numbers, hit_rate=numbers, computed_prompt_tokens=st.floats(0, 1e9)
 )
-TOTALS = ("turns", "prompt_tokens", "kept_tokens", "reusable_tokens", "refusals", "turn_tokens", "ended_tokens")
+TOTALS = ("turns", "prompt_tokens", "kept_tokens", "reusable_tokens", "refusals")
 looks = st.tuples(servers, st.fixed_dictionaries(dict.fromkeys(TOTALS, amounts)), amounts, amounts, st.booleans())
 
 
@@ -171,6 +156,7 @@ def test_whatever_the_server_says_somebody_may_run_and_the_same_calls_give_the_s
         if budget.tokens is not None and engine.capacity_tokens and math.isfinite(engine.capacity_tokens):
             assert engine.capacity_tokens < 1 or LOWEST_SHARE <= budget.tokens / engine.capacity_tokens <= SHARE + 1e-9
         if budget.tokens is not None:
-            assert LEAST_ADMIT_TURNS <= budget.admit_turns <= LONGEST_HORIZON_TURNS + 1e-9
+            assert budget.admit_turns == ADMIT_TURNS
+            assert 0 <= budget.ahead_turns <= LONGEST_HORIZON_TURNS
         if budget.tool_lease_s is not None:
             assert 0 <= budget.tool_lease_s < math.inf
