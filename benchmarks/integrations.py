@@ -3,8 +3,10 @@
     python benchmarks/integrations.py            about a minute
     python benchmarks/integrations.py --rounds 3
 
-Processor time, so that other programs do not count; the median of several rounds and their range, in µs a turn. A
-gate of `fixed:4`, one agent, calls one after the other. The OpenAI clients answer from a transport in this process.
+Processor time, which other programs lengthen only by what they push out of the caches; the median of several rounds
+and their range, in µs a turn. Within a round a few calls with the gate and a few without it take turns, and the
+median of their differences counts: a client's own 500 µs wander by more than a gate costs. A gate of `fixed:4`, one
+agent, calls one after the other. The OpenAI clients answer from a transport in this process.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ httpx: Any = importlib.import_module("httpx2" if importlib.util.find_spec("httpx
 
 CALLS = 300
 STEPS = 20
-"""Steps of a graph's run, each of them a node."""
+"""Steps of a graph's run, each of them a node; turns of a few calls."""
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
 ANSWER = {
@@ -75,12 +77,23 @@ class State(TypedDict):
 
 
 async def _each(call: Callable[[], Awaitable[Any]], turns: int = 1) -> float:
-    for _ in range(10):
-        await call()
+    """A few calls, of so many turns each, in µs a turn."""
     began = time.process_time()
-    for _ in range(CALLS // turns):
+    for _ in range(STEPS // turns):
         await call()
-    return (time.process_time() - began) / (CALLS // turns * turns) * 1e6
+    return (time.process_time() - began) / STEPS * 1e6
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def _more(
+    call: Callable[[], Awaitable[Any]], than: Callable[[], Awaitable[Any]] = _nothing, turns: int = 1
+) -> float:
+    """What a call costs more than another, in µs a turn."""
+    differences = [await _each(call, turns) - await _each(than, turns) for _ in range(1 + CALLS // STEPS)]
+    return statistics.median(differences[1:])  # the first is for warming up
 
 
 def graph(think: Any) -> Any:
@@ -144,19 +157,20 @@ async def measure() -> dict[str, float]:
 
     figures = {}
     async with gate.agent():
-        figures["gate.turn()"] = await _each(turn)
-        bare = await _each(lambda: plain.chat.completions.create(**QUESTION))
-        figures["gate.openai(AsyncOpenAI)"] = await _each(lambda: client.chat.completions.create(**QUESTION)) - bare
-        bare = await _each(lambda: in_thread(sync), STEPS)
-        figures["gate.openai(OpenAI), in a thread"] = await _each(lambda: in_thread(sync_client), STEPS) - bare
-        figures["ConcurModel"] = await _each(lambda: sdk(ConcurModel(gate, inner))) - await _each(lambda: sdk(inner))
-        figures["ConcurMiddleware"] = await _each(lambda: middleware.awrap_model_call(None, answer))  # type: ignore[arg-type]
-        figures["ConcurCallbackHandler"] = await _each(lambda: callbacks(handler)) - await _each(
-            lambda: callbacks(Nothing())
+        figures["gate.turn()"] = await _more(turn)
+        figures["gate.openai(AsyncOpenAI)"] = await _more(
+            lambda: client.chat.completions.create(**QUESTION), lambda: plain.chat.completions.create(**QUESTION)
         )
-        figures["gate_rate_limiter"] = await _each(limiter.aacquire)
-    bare = await _each(lambda: compiled.ainvoke({"step": 0}), STEPS)
-    figures["gate.graph and @gate.node"] = await _each(lambda: gated.ainvoke({"step": 0}), STEPS) - bare
+        figures["gate.openai(OpenAI), in a thread"] = await _more(
+            lambda: in_thread(sync_client), lambda: in_thread(sync), STEPS
+        )
+        figures["ConcurModel"] = await _more(lambda: sdk(ConcurModel(gate, inner)), lambda: sdk(inner))
+        figures["ConcurMiddleware"] = await _more(lambda: middleware.awrap_model_call(None, answer))  # type: ignore[arg-type]
+        figures["ConcurCallbackHandler"] = await _more(lambda: callbacks(handler), lambda: callbacks(Nothing()))
+        figures["gate_rate_limiter"] = await _more(limiter.aacquire)
+    figures["gate.graph and @gate.node"] = await _more(
+        lambda: gated.ainvoke({"step": 0}), lambda: compiled.ainvoke({"step": 0}), STEPS
+    )
     await plain.close()
     return figures
 

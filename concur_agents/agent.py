@@ -152,6 +152,15 @@ class Agent:
         """
         return TurnContext(self.begin_turn)
 
+    def begin_turn_at_once(self) -> Turn | None:
+        """Begin a turn if it need not wait for anything; None if it may have to, or is refused: see `begin_turn`."""
+        desk = self.desk
+        if self._over or desk.holding.held or desk.pacer is not None:
+            return None
+        dissolve_outer(self._place)
+        asked = desk.now()
+        return self._turn_since(asked) if self._admission.begin_turn_at_once(self._place) else None
+
     async def begin_turn(self) -> Turn:
         """Begin a turn: waits here if the agent has to pause. Call `Turn.end` when it is over.
 
@@ -162,23 +171,14 @@ class Agent:
         if self._over:
             raise finished(self.name)
         dissolve_outer(self._place)
-        desk = self.desk
-        asked = desk.now()
+        asked = self.desk.now()
         try:
             await self._begin_unheld()
         except GateClosed as error:
             if self.when_closed is None:
                 raise
             raise self.when_closed(error) from error
-        if self._tools_since is not None:
-            self.tool_wait_s += asked - self._tools_since
-            self._tools_since = None
-        turn = Turn(self)
-        self._open_context(turn)
-        if desk.listeners:
-            waited_s = desk.now() - asked
-            desk.listeners.tell(lambda listener: listener.turn_began(turn, waited_s))
-        return turn
+        return self._turn_since(asked)
 
     async def _begin_unheld(self) -> None:
         """Begin a turn at admission; again, if the gate was held while this was paused or paced."""
@@ -196,6 +196,19 @@ class Agent:
             if not holding.held:
                 return
             self._give_turn_back()
+
+    def _turn_since(self, asked: float) -> Turn:
+        """The turn that admission has let begin, asked for at such a time."""
+        if self._tools_since is not None:
+            self.tool_wait_s += asked - self._tools_since
+            self._tools_since = None
+        turn = Turn(self)
+        self._open_context(turn)
+        desk = self.desk
+        if desk.listeners:
+            waited_s = desk.now() - asked
+            desk.listeners.tell(lambda listener: listener.turn_began(turn, waited_s))
+        return turn
 
     def _give_turn_back(self) -> None:
         self._admission.end_turn(self._place, counts=False)

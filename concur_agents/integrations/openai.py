@@ -40,7 +40,6 @@ Works with openai 2 and 3. Web sockets (`responses.connect`, `realtime`) are not
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from concur_agents.errors import MissingExtra, WrongLoop
@@ -135,8 +134,8 @@ class _AsyncRequest(_GatedRequest):
         if not is_turn(options):
             return await self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
         turn = await self.gate.begin_turn()
-        with ExitStack() as ending:
-            ending.callback(turn.end)
+        over = True
+        try:
             announce(options, turn, first=not turn.agent.turns)
             options, hide_usage = prepared(options, turn, self._client)
             with noting_refusals(turn):
@@ -144,7 +143,10 @@ class _AsyncRequest(_GatedRequest):
             response = unread_response(result, turn)
             if response is not None:
                 follow_body(response, turn, hide_usage=hide_usage)
-                ending.pop_all()
+                over = False
+        finally:
+            if over:
+                turn.end()
         return result
 
 
@@ -153,8 +155,8 @@ class _SyncRequest(_GatedRequest):
         if not is_turn(options):
             return self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
         turn = self._begin()
-        with ExitStack() as ending:
-            ending.callback(turn.end_soon)  # nothing here depends on its having ended
+        over = True
+        try:
             announce(options, turn, first=not turn.turn.agent.turns)
             options, hide_usage = prepared(options, turn, self._client)
             with noting_refusals(turn):
@@ -162,7 +164,10 @@ class _SyncRequest(_GatedRequest):
             response = unread_response(result, turn)
             if response is not None:
                 follow_sync_body(response, turn, hide_usage=hide_usage)
-                ending.pop_all()
+                over = False
+        finally:
+            if over:
+                turn.end_soon()  # nothing here depends on its having ended
         return result
 
     def _begin(self) -> SyncTurn:

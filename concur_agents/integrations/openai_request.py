@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from .openai_usage import report_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from concur_agents.agent import Turn
     from concur_agents.sync.face import SyncTurn
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SESSION_HEADER = "X-Session-ID"
 """Routers in front of several servers hash on it, so that an agent's turns find its prefix."""
+
+_SESSION_HEADER = SESSION_HEADER.lower()
 
 _USAGE_ON_REQUEST = ("/chat/completions", "/completions")
 _TURN_PATHS = (*_USAGE_ON_REQUEST, "/responses")
@@ -99,7 +101,7 @@ def unread_response(result: Any, turn: TurnOfRequest) -> Any:
 
 def _session_header(options: Any, turn: TurnOfRequest, defaults: Mapping[str, object]) -> dict[str, Any]:
     headers = options.headers if isinstance(options.headers, Mapping) else {}
-    if any(name.lower() == SESSION_HEADER.lower() for name in (*defaults, *headers)):
+    if _SESSION_HEADER in [name.lower() for name in (*defaults, *headers)]:
         return {}
     return {"headers": {**headers, SESSION_HEADER: turn.agent.session_id}}
 
@@ -133,6 +135,8 @@ def _weighing(options: Any, turn: TurnOfRequest) -> dict[str, Any]:
 
 def _http_response(result: Any) -> Any:
     """The HTTP response behind a raw response, a streaming response or a stream; None behind a model."""
+    if isinstance(result, BaseModel):
+        return None  # nearly all of them, and a model searches itself for long before it says that it has no such field
     holders = (result, getattr(result, "http_response", None), getattr(result, "response", None))
     return next((holder for holder in holders if hasattr(holder, "aiter_bytes")), None)
 
@@ -148,14 +152,21 @@ def _json(response: Any) -> Any:
 # ---------------------------------------------------------------------- refusals
 
 
-class _Attempts:
-    """The attempts of one request, of which those refused are noted on its turn."""
+class noting_refusals:  # noqa: N801  read as `with noting_refusals(turn):`
+    """Note on a turn every attempt made inside that a client of `watch_attempts` sees refused."""
 
-    __slots__ = ("_seen", "_turn")
+    __slots__ = ("_seen", "_token", "_turn")
 
     def __init__(self, turn: TurnOfRequest) -> None:
         self._turn = turn
         self._seen: Any = None
+
+    def __enter__(self) -> None:
+        self._token = _ATTEMPTS.set(self)
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(ValueError):  # a coroutine that nobody finished is closed in anybody's context
+            _ATTEMPTS.reset(self._token)
 
     def failed(self, response: Any) -> None:
         """An attempt was answered with an error; may be told twice of the same."""
@@ -165,18 +176,7 @@ class _Attempts:
                 self._turn.note_refusal()
 
 
-_ATTEMPTS: ContextVar[_Attempts | None] = ContextVar("concur_agents_attempts", default=None)
-
-
-@contextlib.contextmanager
-def noting_refusals(turn: TurnOfRequest) -> Iterator[None]:
-    """Note on a turn every attempt made inside that a client of `watch_attempts` sees refused."""
-    token = _ATTEMPTS.set(_Attempts(turn))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # a coroutine that nobody finished is closed in anybody's context
-            _ATTEMPTS.reset(token)
+_ATTEMPTS: ContextVar[noting_refusals | None] = ContextVar("concur_agents_attempts", default=None)
 
 
 def watch_attempts(client: Any) -> None:

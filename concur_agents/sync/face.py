@@ -212,7 +212,11 @@ class SyncGate:
             own.stop()
 
     def _begin(self) -> Call[Turn]:
-        return Call(self.loop(), self._gate.begin_turn, undo=_undo, leave=_leave)
+        return Call(self.loop(), self._gate.begin_turn, at_once=self._begin_at_once, undo=_undo, leave=_leave)
+
+    def _begin_at_once(self) -> Turn | None:
+        agent = self._gate.current()
+        return agent.begin_turn_at_once() if agent is not None else None
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that the gate is on, running in another thread; one is started where there is none.

@@ -32,6 +32,8 @@ class Outcome(Generic[T]):
         self.wanted = True
         """Set to False by who waited, and has gone."""
         self.settled = False
+        self.succeeded = False
+        """Whether it was settled by a value."""
         self._value: T | None = None
         self._error: BaseException | None = None
         self._news = threading.Lock()
@@ -40,6 +42,7 @@ class Outcome(Generic[T]):
     def settle(self, value: T) -> None:
         """Tell what came of it."""
         self._value = value
+        self.succeeded = True
         self._tell()
 
     def fail(self, error: BaseException) -> None:
@@ -117,6 +120,8 @@ class Call(Generic[T]):
         make: Makes the coroutine.
         undo: Called on the loop, at the end, with a result that the thread never got (Ctrl-C).
         leave: Called on the loop, at the end, with a result that it got.
+        at_once: Called on the loop first, in the same context: unless it returns None, that is the result, and no
+            coroutine is made, nor the task that would cost more than what most of them do.
     """
 
     def __init__(
@@ -126,9 +131,11 @@ class Call(Generic[T]):
         *,
         undo: Callable[[T], None],
         leave: Callable[[T], None],
+        at_once: Callable[[], T | None] = lambda: None,
     ) -> None:
         self.loop = loop
         self._make = make
+        self._at_once = at_once
         self._undo = undo
         self._leave = leave
         self._context = contextvars.copy_context()
@@ -143,7 +150,7 @@ class Call(Generic[T]):
         Raises:
             GateClosed: If the loop ends before it does.
         """
-        if not post(self.loop, self._begin):
+        if not post(self.loop, self._begin, self._context):
             raise _loop_ended()
         value = _wait(self._outcome, self.loop)
         self._got = True
@@ -177,6 +184,16 @@ class Call(Generic[T]):
             raise
 
     def _begin(self) -> None:
+        try:
+            value = self._at_once()
+        except BaseException as error:
+            self._outcome.fail(error)
+            if isinstance(error, Exception):
+                return
+            raise  # as a task does: Ctrl-C in the thread of the loop ends the loop
+        if value is not None:
+            self._outcome.settle(value)
+            return
         self._task = self.loop.create_task(self._make(), context=self._context)
         self._task.add_done_callback(self._deliver)
 
@@ -191,12 +208,13 @@ class Call(Generic[T]):
             self._outcome.settle(task.result())
 
     def _end(self) -> None:
-        if self._ended or self._task is None:
+        if self._ended:
             return
         self._ended = True
-        self._task.cancel()
-        if self._outcome.settled and not self._task.cancelled() and self._task.exception() is None:
-            (self._leave if self._got else self._undo)(self._task.result())
+        if self._task is not None:
+            self._task.cancel()
+        if self._outcome.succeeded:
+            (self._leave if self._got else self._undo)(self._outcome.take())
 
 
 def do(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
@@ -233,10 +251,16 @@ def _wait(outcome: Outcome[T], loop: asyncio.AbstractEventLoop) -> T:
     return outcome.take()
 
 
-def post(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> bool:
-    """Let something be done on a loop, without waiting for it; False if the loop is closed."""
+def post(
+    loop: asyncio.AbstractEventLoop, action: Callable[[], None], context: contextvars.Context | None = None
+) -> bool:
+    """Let something be done on a loop, in a copy of this context or in that one, and do not wait for it.
+
+    Returns:
+        False if the loop is closed.
+    """
     try:
-        loop.call_soon_threadsafe(action)
+        loop.call_soon_threadsafe(action, context=context)
     except RuntimeError:
         return False
     return True

@@ -316,6 +316,12 @@ def test_a_result_that_comes_after_nobody_waits_for_it_is_undone(gate, monkeypat
                 pass
         with gate.sync.agent():  # after whatever was posted before
             assert gate.stats().active == gate.admission.live == 1
+            with monkeypatch.context() as patch:
+                patch.setattr(room, "_wait", interrupted)
+                with pytest.raises(KeyboardInterrupt), gate.sync.turn():
+                    pass
+            with gate.sync.agent():  # on the same place
+                assert gate.stats().running == 0
         assert gate.stats().turns == 0
 
 

@@ -63,7 +63,12 @@ def by_hand(gate):
     turn.end()
 
 
-@pytest.mark.parametrize("work", [agent, turns, single, by_hand])
+def by_hand_as_an_agent(gate):
+    with gate.sync.agent():
+        by_hand(gate)
+
+
+@pytest.mark.parametrize("work", [agent, turns, single, by_hand, by_hand_as_an_agent])
 def test_wherever_ctrl_c_comes_no_place_is_lost(gate, work):
     moments = 0
     for interrupter in every_moment(lambda: work(gate)):
@@ -72,7 +77,7 @@ def test_wherever_ctrl_c_comes_no_place_is_lost(gate, work):
     assert moments > MOMENTS
 
 
-@pytest.mark.parametrize("work", [agent, turns, single, by_hand])
+@pytest.mark.parametrize("work", [agent, turns, single, by_hand, by_hand_as_an_agent])
 def test_wherever_ctrl_c_comes_while_the_loop_is_busy_no_place_is_lost(gate, work):
     """What was asked of the loop is seen by it only after the interrupt, or once the thread waits for it."""
     free = threading.Event()
