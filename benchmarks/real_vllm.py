@@ -1,7 +1,7 @@
 """Controllers beside a sweep of fixed caps on a real vLLM on the CPU: every run of a load on one server, in turn.
 
     python benchmarks/real_vllm.py                             starts the server of `make vllm`, about forty minutes
-    python benchmarks/real_vllm.py --loads growing --rounds 3  one load, three times
+    python benchmarks/real_vllm.py --loads growing --rounds 3  one load, with three draws of its agents
     python benchmarks/real_vllm.py --url http://127.0.0.1:8000 a server that runs already
 
 Loads are small copies of what agents do, four times the cache or near it, for a cache of 16,384 tokens:
@@ -9,7 +9,8 @@ Loads are small copies of what agents do, four times the cache or near it, for a
 - growing: 24 made-up agents of 8 turns that grow by a quarter a turn, the load of tests/live/test_thrash.py;
 - chat-tools, search, swe: the generated workloads with contexts and waits scaled down.
 
-Ratios within one round are side by side; seconds are those of two cores. Leave the machine alone meanwhile.
+Each round has other agents. Ratios within one round are side by side; seconds are those of two cores. Leave the machine
+alone meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from concur_agents.replay.workload import Workload
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 CONTROLLERS = ("none", "aimd", "working-set")
-CAPS = {"growing": (5, 6, 7, 8), "chat-tools": (10, 12, 16), "search": (4, 5, 6), "swe": (8, 10, 12, 16)}
+CAPS = {"growing": (6, 7, 8), "chat-tools": (10, 12, 16), "search": (3, 4, 5), "swe": (8, 10, 12)}
 """A few on either side of the best of a wider sweep on the embedded engine, fitted to this server: each is a run."""
 
 FIGURES: tuple[str, ...] = (
@@ -48,7 +49,7 @@ FIGURES: tuple[str, ...] = (
 FIGURES += ("p99_time_per_output_token_s", "computed_prompt_tokens")
 
 
-def growing(agents: int = 24, turns: int = 8, seed: int = 7) -> Workload:
+def growing(agents: int = 24, turns: int = 8, *, seed: int) -> Workload:
     """Agents whose contexts grow from about 700 to 2,400 tokens, with little in common."""
     rng = random.Random(seed)
     made = []
@@ -67,13 +68,13 @@ def growing(agents: int = 24, turns: int = 8, seed: int = 7) -> Workload:
     return Workload("growing", Shape(), tuple(made))
 
 
-def loads() -> dict[str, Workload]:
+def loads(seed: int) -> dict[str, Workload]:
     """The loads by name."""
     return {
-        "growing": growing(),
-        "chat-tools": Workload.load("workload:chat-tools", Shape(agents=40, seed=1, scale=0.6, scale_tools=0.1)),
-        "search": Workload.load("workload:search", Shape(agents=24, seed=1, scale=0.06, scale_tools=0.05)),
-        "swe": Workload.load("workload:swe", Shape(agents=32, seed=1, scale=0.035, scale_tools=0.02)),
+        "growing": growing(seed=seed),
+        "chat-tools": Workload.load("workload:chat-tools", Shape(agents=40, seed=seed, scale=0.6, scale_tools=0.1)),
+        "search": Workload.load("workload:search", Shape(agents=24, seed=seed, scale=0.06, scale_tools=0.05)),
+        "swe": Workload.load("workload:swe", Shape(agents=32, seed=seed, scale=0.035, scale_tools=0.02)),
     }
 
 
@@ -82,7 +83,7 @@ async def measure(url: str, names: list[str], rounds: int, results: dict[str, di
     async with open_server(url, model_name=None, api_key="EMPTY") as server:
         for round_ in range(rounds):
             for name in names:
-                workload = loads()[name]
+                workload = loads(seed=round_ + 1)[name]
                 over = workload.info(server.info.capacity_tokens).oversubscription or 0
                 for controller in (*CONTROLLERS, *(f"fixed:{cap}" for cap in CAPS[name])):
                     key = f"{name} | {controller} | {round_}"
@@ -127,8 +128,8 @@ def table(results: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Controllers and fixed caps on a real vLLM.")
     parser.add_argument("--url", help="a server that runs already, with 16,384 KV tokens; started here if not given")
-    parser.add_argument("--loads", default=",".join(loads()), help="with commas; all: %(default)s")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each is run")
+    parser.add_argument("--loads", default=",".join(CAPS), help="with commas; all: %(default)s")
+    parser.add_argument("--rounds", type=int, default=1, help="draws of the agents")
     parser.add_argument("--json", type=Path, default=Path("live.json"), help="results, which are kept")
     options = parser.parse_args()
     names = options.loads.split(",")

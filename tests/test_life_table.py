@@ -33,7 +33,7 @@ def test_while_nobody_has_ended_everybody_lives_on():
     for age in range(50):
         table.turn_ended(age)
 
-    assert table.survival(0) == table.survival(49) == (1.0, 1.0, 1.0, 1.0)
+    assert table.survival(0) == table.survival(49) == (1.0, 1.0, 1.0)
 
 
 def test_agents_that_all_end_after_the_same_turns_live_on_until_then_and_no_further():
@@ -42,7 +42,7 @@ def test_agents_that_all_end_after_the_same_turns_live_on_until_then_and_no_furt
     assert after(4, table.survival(0)) > 0.95
     assert after(2, table.survival(4)) > 0.9
     assert after(2, table.survival(6)) < 0.5  # 6 and 7 lie in one band: half of those who take these turns end
-    assert after(12, table.survival(0)) < 0.3
+    assert after(8, table.survival(0)) < 0.3
 
 
 def test_of_a_batch_that_began_together_the_young_are_not_taken_for_the_old():

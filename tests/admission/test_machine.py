@@ -33,7 +33,7 @@ LIMITS = [None, 100, 300, 600, 1000, 2000, 5000]
 RESERVES = [(0, 0), (0, 1), (0, 3), (1, 1), (1, 3), (2, 3)]
 """Pauses and admissions, in turns."""
 
-AHEAD = [0, 0, 3, 12]
+AHEAD = [0, 0, 3, 8]
 """How far ahead admissions look, in turns."""
 
 LEASES = [None, None, 0, 1, 10]

@@ -49,17 +49,17 @@ def test_while_nobody_has_ended_all_grow_for_as_long_as_is_looked():
     assert outlook.highest(ahead(0)) == 1500
     assert outlook.highest(ahead(0, admit_turns=1.5)) == 1500 + 1.5 * 150
     assert [outlook.highest(ahead(turns)) for turns in AHEAD_TURNS] == [1500 + 150 * turns for turns in AHEAD_TURNS]
-    assert outlook.highest(ahead(100)) == 1500 + 12 * 150
+    assert outlook.highest(ahead(100)) == 1500 + 8 * 150
 
 
 def test_where_agents_end_sooner_than_they_grow_it_is_highest_now():
-    assert outlook_of(made(1000, growth=10, lives=50 * [1])).highest(ahead(12)) == 1000
+    assert outlook_of(made(1000, growth=10, lives=50 * [1])).highest(ahead(8)) == 1000
 
 
 def test_it_is_highest_where_the_growth_is_made_up_for_by_the_ends():
     place = made(100, growth=100, lives=200 * [6])
 
-    highest = outlook_of(place).highest(ahead(12))
+    highest = outlook_of(place).highest(ahead(8))
 
     assert highest == max(place.ahead) == place.ahead[1]  # after four turns; in the fifth and sixth they end
     assert 0.9 * 500 < highest < 500
@@ -68,14 +68,14 @@ def test_it_is_highest_where_the_growth_is_made_up_for_by_the_ends():
 def test_growth_that_is_certain_counts_though_all_are_about_to_end():
     place = made(1000, growth=1000, lives=50 * [1])
 
-    assert outlook_of(place).highest(ahead(12, admit_turns=1.5)) == 2500
+    assert outlook_of(place).highest(ahead(8, admit_turns=1.5)) == 2500
 
 
 def test_the_old_are_expected_to_hold_less_than_the_young_of_the_same_size():
     young, old = (made(1000, growth=10, lives=100 * [8]) for _ in range(2))
     old.age = 7
 
-    assert outlook_of(old).highest(ahead(12)) <= outlook_of(young).highest(ahead(12))
+    assert outlook_of(old).highest(ahead(8)) <= outlook_of(young).highest(ahead(8))
     assert old.ahead[0] < 0.6 * young.ahead[0]
 
 
@@ -87,7 +87,7 @@ def test_one_that_goes_takes_out_what_it_brought_whatever_was_learned_meanwhile(
 
     outlook.remove(goes)
 
-    assert outlook.highest(ahead(12)) == pytest.approx(1000 + 12 * 100)
+    assert outlook.highest(ahead(8)) == pytest.approx(1000 + 8 * 100)
 
 
 def test_who_is_weighed_beside_the_others_is_not_among_them():
@@ -122,7 +122,7 @@ async def test_the_reason_names_the_room_that_is_missing():
 
 
 async def test_the_look_ahead_pauses_nobody():
-    stage = Stage(tokens=1000, ahead_turns=12)
+    stage = Stage(tokens=1000, ahead_turns=8)
     stage.kind("some").growth.learn(500)
     a = await stage.turning("a", tokens=300)
     stage.end(a)
