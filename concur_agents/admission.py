@@ -294,10 +294,18 @@ class Admission:
         for place in [*self._queue, *self._held]:
             _fail(place, GateClosed(f"agent {place.name!r} was waiting when the gate was closed"))
 
-    def longest_wait_s(self) -> float:
-        """How long whoever waits for longest has waited so far; 0 if nobody does. [s]"""
+    def longest_wait_s(self, *, once_admitted: bool = False) -> float:
+        """How long whoever waits for longest has waited so far; 0 if nobody does. [s]
+
+        Args:
+            once_admitted: Look only at who has had a place before.
+        """
         now = self._clock()
-        return max((now - place.since for place in itertools.chain(self._held, self._queue.unordered())), default=0.0)
+        waiting = itertools.chain(self._held, self._queue.unordered())
+        return max(
+            (now - place.since for place in waiting if not once_admitted or place.state is not State.QUEUED),
+            default=0.0,
+        )
 
     def waiting(self) -> list[Waiting]:
         """Who waits, since when, and for what; in the order of the queue."""

@@ -228,11 +228,11 @@ class PrometheusExport(UntilClosed):
             answer.set_exception(error)
 
     def _look(self) -> _Moment:
-        totals, waiting = self._gate.totals, self._gate.waiting()
+        totals, admission = self._gate.totals, self._gate.admission
         return _Moment(
             stats=self._gate.stats(),
-            longest_wait_s=max((one.waited_s for one in waiting), default=0.0),
-            longest_pause_s=max((one.waited_s for one in waiting if one.state != "queued"), default=0.0),
+            longest_wait_s=admission.longest_wait_s(),
+            longest_pause_s=admission.longest_wait_s(once_admitted=True),
             refusals=totals.refusals,
             reusable_tokens=totals.reusable_tokens,
             recomputed_tokens=totals.recomputed_tokens,
