@@ -591,12 +591,9 @@ class Admission:
 
     def _grow_older(self, place: Place) -> None:
         place.kind.lives.turn_ended(place.age)
-        active = place.state is State.ACTIVE
-        if active:
-            self._outlook.remove(place)
         place.age += 1
-        if active:
-            self._outlook.add(place)
+        if place.state is State.ACTIVE:
+            self._outlook.renew(place)
 
     def _end_life(self, place: Place) -> None:
         if place.age:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AHEAD_TURNS = (2, 4, 8)
+AHEAD_TURNS = NEAR, MIDDLE, FAR = 2, 4, 8
 """The turns ahead at which a survival is told. Twice as many points gave the same throughput in simulation."""
 
 ALIKE_TURNS = 4.0
@@ -41,7 +41,7 @@ class LifeTable:
         self._ended: dict[int, float] = {}
         self._all_turns = 0.0
         self._all_ended = 0.0
-        self._kept: dict[int, tuple[float, ...]] = {}
+        self._kept: dict[int, tuple[float, float, float]] = {}
 
     def turn_ended(self, age: int) -> None:
         """An agent with so many turns behind it has ended one more."""
@@ -60,7 +60,7 @@ class LifeTable:
         self._all_ended += 1
         self._kept.clear()
 
-    def survival(self, age: int) -> tuple[float, ...]:
+    def survival(self, age: int) -> tuple[float, float, float]:
         """The chance of an agent with so many turns behind it to be there still after `AHEAD_TURNS` more, 0 to 1 each.
 
         1 throughout while nobody has ended.
@@ -68,7 +68,8 @@ class LifeTable:
         key = age if age < EXACT_AGES else EXACT_AGES + _band(age)
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = tuple(self._chances(age))
+            near, middle, far = self._chances(age)
+            kept = self._kept[key] = (near, middle, far)
         return kept
 
     def _chances(self, age: int) -> list[float]:

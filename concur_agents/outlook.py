@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .life_table import AHEAD_TURNS
+from .life_table import FAR, MIDDLE, NEAR
 
 if TYPE_CHECKING:
     from .control.base import Budget
@@ -27,34 +27,40 @@ class Outlook:
         growth: Σ of the growth of a turn. [KV tokens]
     """
 
-    __slots__ = ("_ahead", "growth", "private")
+    __slots__ = ("_far", "_middle", "_near", "growth", "private")
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         """Begin anew, which sheds what rounding has left."""
-        self.private = 0.0
-        self.growth = 0.0
-        self._ahead = [0.0] * len(AHEAD_TURNS)
+        self.private = self.growth = 0.0
+        self._near = self._middle = self._far = 0.0  # written out, as they change several times a turn
 
     def add(self, place: Place) -> None:
         """Take a place in, as it is now; it has to go as it came."""
         place.look_ahead()
         self.private += place.private
         self.growth += place.growth
-        self._ahead = [mine + its for mine, its in zip(self._ahead, place.ahead, strict=True)]
+        self._shift(place.ahead, 1)
 
     def remove(self, place: Place) -> None:
         """Take a place out."""
         self.private -= place.private
         self.growth -= place.growth
-        self._ahead = [mine - its for mine, its in zip(self._ahead, place.ahead, strict=True)]
+        self._shift(place.ahead, -1)
+
+    def renew(self, place: Place) -> None:
+        """Take note that a place is older, and otherwise what it was."""
+        self._shift(place.ahead, -1)
+        place.look_ahead()
+        self._shift(place.ahead, 1)
 
     def beside(self, place: Place) -> Outlook:
         """These and a place that is not among them."""
         both = Outlook.__new__(Outlook)
-        both.private, both.growth, both._ahead = self.private, self.growth, self._ahead  # noqa: SLF001  one of its own
+        both.private, both.growth = self.private, self.growth
+        both._near, both._middle, both._far = self._near, self._middle, self._far  # noqa: SLF001  one of its own
         both.add(place)
         return both
 
@@ -64,8 +70,16 @@ class Outlook:
         The highest of W up to `ahead_turns`, and at least the growth of `admit_turns` with nobody ending.
         """
         highest = self.private + budget.admit_turns * self.growth
-        for turns, tokens in zip(AHEAD_TURNS, self._ahead, strict=True):
-            if turns > budget.ahead_turns:
-                break
-            highest = max(highest, tokens)
+        if budget.ahead_turns >= NEAR:
+            highest = max(highest, self._near)
+        if budget.ahead_turns >= MIDDLE:
+            highest = max(highest, self._middle)
+        if budget.ahead_turns >= FAR:
+            highest = max(highest, self._far)
         return highest
+
+    def _shift(self, ahead: tuple[float, float, float], sign: int) -> None:
+        near, middle, far = ahead
+        self._near += sign * near
+        self._middle += sign * middle
+        self._far += sign * far

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .life_table import AHEAD_TURNS
+from .life_table import FAR, MIDDLE, NEAR
 from .order import Key, OrderedSums
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Place:
         self.private = self.footprint
         self.growth = 0.0
         self.age = 0
-        self.ahead: tuple[float, ...] = ()
+        self.ahead = (0.0, 0.0, 0.0)
         self.state = State.QUEUED
         self.seq = 0
         self.pause_seq = 0
@@ -125,8 +125,13 @@ class Place:
 
     def look_ahead(self) -> None:
         """Bring up to date what it is expected to hold some turns from now."""
-        chances = zip(AHEAD_TURNS, self.kind.lives.survival(self.age), strict=True)
-        self.ahead = tuple([(self.private + turns * self.growth) * lives for turns, lives in chances])
+        near, middle, far = self.kind.lives.survival(self.age)
+        private, growth = self.private, self.growth
+        self.ahead = (
+            (private + NEAR * growth) * near,
+            (private + MIDDLE * growth) * middle,
+            (private + FAR * growth) * far,
+        )
 
 
 @dataclass(frozen=True, slots=True)
