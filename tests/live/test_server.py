@@ -112,7 +112,8 @@ async def test_a_context_that_comes_back_is_read_from_the_cache_in_whole_blocks(
 
 
 async def test_requests_in_flight_show_as_running_and_as_usage_and_are_gone_afterwards(reading, complete):
-    in_flight = [asyncio.create_task(complete(some_prompt(seed), 300)) for seed in range(4, 8)]
+    # Long enough that a slow moment of the machine, in which no page comes, is not the whole of it.
+    in_flight = [asyncio.create_task(complete(some_prompt(seed), 1_000)) for seed in range(4, 8)]
     readings = []
     while not all(task.done() for task in in_flight):
         readings.append(await reading())
