@@ -6,7 +6,7 @@
 
 Loads are small copies of what agents do, four times the cache or near it, for a cache of 16,384 tokens:
 
-- growing: 24 made-up agents of 8 turns that grow by a quarter a turn, the load of tests/live/test_thrash.py;
+- growing: 24 made-up agents of 8 turns that grow by a quarter a turn, as in tests/live/test_thrash.py;
 - chat-tools, search, swe: the generated workloads with contexts and waits scaled down.
 
 Each round has other agents. Ratios within one round are side by side; seconds are those of two cores. Leave the machine

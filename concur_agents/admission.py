@@ -49,7 +49,6 @@ LEAST_GROWTH = 500.0
 by 560, 410 and 390 at the median and by 1170, 850 and 830 in the mean, customer-service agents by 170. Without it a
 batch of agents that begin with a line came in whole, and lost half of what it had in the cache. [tokens a turn]"""
 
-
 REWRITTEN_SHARE = 0.5
 """A context of less than this share of what it was begins a new life: a summary of it, or another task."""
 

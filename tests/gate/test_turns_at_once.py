@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from concur_agents import AgentFinished, Budget, ConcurGate, GateClosed
+from concur_agents import AgentFinished, Budget, ConcurGate, GateClosed, Listener
 from concur_agents.simulation.virtual_time import run
 
 
-class Ear:
+class Ear(Listener):
     """Hears of turns, and how long each has waited."""
 
     def __init__(self):
@@ -21,9 +21,6 @@ class Ear:
 
     def turn_ended(self, turn):
         self.heard.append((turn, None))
-
-    def __getattr__(self, name):
-        return lambda *_: None
 
 
 async def begun(agent, *, at_once):

@@ -15,13 +15,6 @@ from concur_agents import AdmissionTimeout, ConcurGate, GateClosed, WrongLoop
 THREADS = 16
 
 
-@pytest.fixture
-def gate():
-    gate = ConcurGate(controller="fixed:2")
-    yield gate
-    gate.sync.close()
-
-
 class Counter:
     """Counts who is inside at the same time."""
 

@@ -10,20 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from concur_agents import Budget, ConcurGate
+from concur_agents import Budget, ConcurGate, Listener
 from concur_agents.agent import Agent
 
 SEEN = contextvars.ContextVar("seen", default="nothing")
 
 
-@pytest.fixture
-def gate():
-    gate = ConcurGate(controller="fixed:2")
-    yield gate
-    gate.sync.close()
-
-
-class Ear:
+class Ear(Listener):
     """Hears turns begin: in which task, if any, and in whose context."""
 
     def __init__(self):
@@ -32,9 +25,6 @@ class Ear:
     def turn_began(self, turn, waited_s):
         self.began.append((turn.agent.name, asyncio.current_task() is not None, SEEN.get()))
         SEEN.set("the listener's")
-
-    def __getattr__(self, name):
-        return lambda *_: None
 
 
 def test_where_nothing_is_waited_for_there_is_no_task_and_else_there_is_one(gate):
