@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,6 @@ from concur_agents.replay.simulated import run_simulated
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from concur_agents.replay.gates import GateMaker
     from concur_agents.replay.workload import Workload
     from concur_agents.simulation.profile import EngineProfile
 
@@ -68,20 +67,6 @@ def load(case: str, seed: int, traces: Path | None) -> tuple[Workload, EnginePro
     return workload, CASES[case].profile(workload)
 
 
-def rival(name: str, workload: Workload, profile: EngineProfile) -> GateMaker | None:
-    """A rival's gate by its name; None if it is no rival."""
-    if name == "thunderagent":
-        prompts = {agent.agent_id: [step.context_tokens for step in agent.steps] for agent in workload.agents}
-        return partial(rivals.ThunderAgent, prompts=prompts)
-    if name == "prime-rl":
-        return partial(rivals.PrimeRl, max_model_len=profile.max_model_len)
-    if name == "latency-aimd":
-        return rivals.LatencyAimd
-    if name == "latency-aimd-runs":
-        return partial(rivals.LatencyAimd, runs=True)
-    return None
-
-
 def simulate(job: Job, traces: Path | None) -> Result:
     """Run a job; what was measured, and what it ran on."""
     workload, profile = load(job.case, job.seed, traces)
@@ -91,7 +76,11 @@ def simulate(job: Job, traces: Path | None) -> Result:
         spec, engine = "none", profile.model_copy(update={"blocks": UNLIMITED * profile.blocks})
     began = time.process_time()
     run = run_simulated(
-        workload, spec, engine, on_progress=lambda _: None, gate=rival(job.controller, workload, profile)
+        workload,
+        spec,
+        engine,
+        on_progress=lambda _: None,
+        gate=rivals.maker(job.controller, workload, max_model_len=profile.max_model_len),
     )
     measured: Result = {name: getattr(run, name) for name in KEPT}
     return measured | {

@@ -26,6 +26,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean
 
+import rivals
+
 from concur_agents.files import write_whole
 from concur_agents.replay.runner import run_live
 from concur_agents.replay.server import open_server
@@ -34,7 +36,8 @@ from concur_agents.replay.trace import AgentTrace
 from concur_agents.replay.workload import Workload
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-CONTROLLERS = ("none", "aimd", "working-set")
+CONTROLLERS = ("none", "aimd", "working-set", "thunderagent", "prime-rl")
+"""Ours, and the laws of others from `benchmarks/rivals.py` with the periods that they are published with."""
 CAPS = {"growing": (6, 7, 8), "chat-tools": (10, 12, 16), "search": (3, 4, 5), "swe": (8, 10, 12)}
 """A few on either side of the best of a wider sweep on the embedded engine, fitted to this server: each is a run."""
 
@@ -89,7 +92,8 @@ async def measure(url: str, names: list[str], rounds: int, results: dict[str, di
                     key = f"{name} | {controller} | {round_}"
                     if key in results:
                         continue
-                    run = await run_live(workload, controller, server, on_progress=lambda _: None)
+                    rival = rivals.maker(controller, workload, max_model_len=server.info.max_model_len or 0)
+                    run = await run_live(workload, controller, server, on_progress=lambda _: None, gate=rival)
                     results[key] = {figure: getattr(run, figure) for figure in FIGURES} | {"oversubscription": over}
                     write_whole(path, json.dumps(results, indent=1))
                     print(f"{key}: {run.output_tokens_per_s:.1f} tok/s, {run.hit_rate:.2f}", file=sys.stderr)

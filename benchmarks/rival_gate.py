@@ -6,13 +6,15 @@ import asyncio
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from concur_agents.engines import Poller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
+
+    from openai import AsyncOpenAI
 
     from concur_agents.engines import EngineSnapshot
     from concur_agents.errors import MetricsError
@@ -49,6 +51,7 @@ class Program:
 
 
 _program: ContextVar[Program | None] = ContextVar("program", default=None)
+_agent: ContextVar[RivalAgent] = ContextVar("agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,24 @@ class RivalGate:
             _program.reset(token)
             del self.programs[program]
             self.leave(program)
+
+    def openai(self, client: AsyncOpenAI) -> AsyncOpenAI:
+        """A copy of a client whose completions are turns of the agent around them."""
+        copy = client.copy()
+        send: Any = copy.request
+
+        async def request(cast_to: Any, options: Any, **kwargs: Any) -> Any:
+            async with _agent.get().turn() as turn:
+                answer = await send(cast_to, options, **kwargs)
+                turn.report(prompt_tokens=answer.usage.prompt_tokens, completion_tokens=answer.usage.completion_tokens)
+            return answer
+
+        vars(copy).update(request=request)
+        return copy
+
+    def graph(self, compiled: Any, *, kind: str) -> RivalGraph:
+        """A graph whose runs are agents."""
+        return RivalGraph(self, compiled, kind)
 
     async def __aenter__(self) -> Self:
         """Look at the server, and begin to poll it."""
@@ -252,3 +273,27 @@ class RivalTurn:
         """The server's token counts of the call."""
         self.tokens = prompt_tokens + completion_tokens
         self.output_tokens = completion_tokens
+
+
+class RivalGraph:
+    """A graph whose runs are agents of a rival's gate, by the names of the runs.
+
+    Args:
+        gate: The gate.
+        compiled: The graph.
+        kind: Of its agents.
+    """
+
+    def __init__(self, gate: RivalGate, compiled: Any, kind: str) -> None:
+        self._gate = gate
+        self._compiled = compiled
+        self._kind = kind
+
+    async def ainvoke(self, state: Any, config: Any) -> Any:
+        """Run an agent from its beginning to its end."""
+        async with self._gate.agent(config["run_name"], kind=self._kind) as agent:
+            token = _agent.set(agent)
+            try:
+                return await self._compiled.ainvoke(state, config)
+            finally:
+                _agent.reset(token)

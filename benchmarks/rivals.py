@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import statistics
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rival_gate import Program, RivalAgent, RivalGate
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from concur_agents.engines import EngineSnapshot
+    from concur_agents.replay.gates import LiveGateMaker
+    from concur_agents.replay.workload import Workload
 
 LOOK_S = 5.0
 """Between two looks of ThunderAgent's scheduler (`scheduler_interval`), and of prime-rl's collector. [s]"""
@@ -289,3 +292,23 @@ class LatencyAimd(RivalGate):
         while self._queue and self._inside < self.limit:
             self._inside += 1
             self._queue.popleft().set()
+
+
+def maker(name: str, workload: Workload, *, max_model_len: int) -> LiveGateMaker | None:
+    """What makes a rival's gate for a run of this workload, by the rival's name; None if it is no rival.
+
+    Args:
+        name: As in the tables.
+        workload: What will run.
+        max_model_len: The server's. [tokens]
+    """
+    if name == "thunderagent":
+        prompts = {agent.agent_id: [step.context_tokens for step in agent.steps] for agent in workload.agents}
+        return partial(ThunderAgent, prompts=prompts)
+    if name == "prime-rl":
+        return partial(PrimeRl, max_model_len=max_model_len)
+    if name == "latency-aimd":
+        return LatencyAimd
+    if name == "latency-aimd-runs":
+        return partial(LatencyAimd, runs=True)
+    return None

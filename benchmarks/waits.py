@@ -33,8 +33,9 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Self
 
+import rivals
 from cases import CASES, chosen
-from controllers import check_controllers, load, rival, sweep
+from controllers import check_controllers, load, sweep
 
 from concur_agents.files import write_whole
 from concur_agents.replay.gates import make_gate
@@ -233,7 +234,8 @@ def watch(case: str, controller: str, traces: Path | None) -> Watched:
     agents = {agent.agent_id: AgentWaits(agent.agent_id, agent.steps[-1].context_tokens) for agent in workload.agents}
     if len(agents) < len(workload.agents):
         raise ValueError(f"{case}: two agents have the same name, and their waits could not be told apart")
-    make = rival(controller, workload, profile) or partial(_ours, controller)
+    rival = rivals.maker(controller, workload, max_model_len=profile.max_model_len)
+    make = rival or partial(_ours, controller)
     run = run_simulated(workload, controller, profile, on_progress=lambda _: None, gate=partial(_watched, make, agents))
     return Watched(controller, run.makespan_s, run.output_tokens_per_s, tuple(agents.values()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from concur_agents import ConcurGate
 from concur_agents.control import parse_controller
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
+
+    from openai import AsyncOpenAI
 
     from concur_agents.control import Controller
     from concur_agents.engines import EngineSnapshot
@@ -78,8 +80,28 @@ class RunGate(Protocol):
     ) -> bool | None: ...
 
 
+class RunGraph(Protocol):
+    """A LangGraph graph whose runs are agents."""
+
+    async def ainvoke(self, state: Any, config: Any) -> Any:
+        """Run an agent from its beginning to its end."""
+
+
+class LiveGate(RunGate, Protocol):
+    """What a run on a live server uses: its agents are graphs that call the server through an OpenAI client."""
+
+    def openai(self, client: AsyncOpenAI, /) -> AsyncOpenAI:
+        """A client whose calls are turns."""
+
+    def graph(self, compiled: Any, /, *, kind: str) -> RunGraph:
+        """A graph whose runs are agents of such a kind."""
+
+
 GateMaker: TypeAlias = Callable[[Callable[[], Awaitable[str]], float], RunGate]
 """Makes a gate from what gets the text of the server's metrics page, and the time between two looks at it. [s]"""
+
+LiveGateMaker: TypeAlias = Callable[[Callable[[], Awaitable[str]], float], LiveGate]
+"""The same of a gate for a live server."""
 
 
 def make_gate(

@@ -17,7 +17,7 @@ from concur_agents.replay.server import ReplayError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from concur_agents import ConcurGate
+    from concur_agents.replay.gates import LiveGate, LiveGateMaker
     from concur_agents.replay.progress import Progress
     from concur_agents.replay.results import RunResult
     from concur_agents.replay.server import LiveServer
@@ -38,6 +38,7 @@ async def run_live(
     *,
     on_progress: Callable[[Progress], None],
     idle_limit_s: float = IDLE_LIMIT_S,
+    gate: LiveGateMaker | None = None,
 ) -> RunResult:
     """Replay a workload once: every agent a LangGraph graph, every turn a request, all through one gate.
 
@@ -50,6 +51,7 @@ async def run_live(
         server: Where.
         on_progress: Called a few times a second.
         idle_limit_s: How long to wait for the server to become idle. [s]
+        gate: Makes another gate than ours; `controller` is then only its name in the results.
 
     Raises:
         ReplayError: If the server does not become idle, or every agent fails.
@@ -60,17 +62,16 @@ async def run_live(
     on_progress(recorder.progress(None))
     await server.wait_until_idle(idle_limit_s)
     before = await server.readings()
-    gate = make_gate(server.url, controller, poll_interval_s=POLL_S, fetch_metrics=server.fetch_metrics)
-    async with gate:
-        run = _Run(workload, gate, server, recorder)
+    async with _gate(gate, server, controller) as door:
+        run = _Run(workload, door, server, recorder)
         recorder.begin()
         async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(_watch(gate, recorder, on_progress))
+            watch = tasks.create_task(_watch(door, recorder, on_progress))
             await asyncio.wait([tasks.create_task(run.root(agent)) for agent in workload.roots])
             recorder.end()
             watch.cancel()
-        recorder.sample(gate)
-        on_progress(recorder.progress(gate))
+        recorder.sample(door)
+        on_progress(recorder.progress(door))
     await server.wait_until_idle(idle_limit_s)
     counted = Counters.between(before, await server.readings())
     if recorder.failed == len(workload.agents):
@@ -79,13 +80,19 @@ async def run_live(
         )
     if not recorder.output_tokens:
         raise ReplayError(f"{server.info.url} generated no token under {controller}")
-    return recorder.result(counted, max_wait_s=gate.stats().longest_wait_s)
+    return recorder.result(counted, max_wait_s=door.stats().longest_wait_s)
+
+
+def _gate(make: LiveGateMaker | None, server: LiveServer, controller: str) -> LiveGate:
+    if make is not None:
+        return make(server.metrics_text, POLL_S)
+    return make_gate(server.url, controller, poll_interval_s=POLL_S, fetch_metrics=server.fetch_metrics)
 
 
 class _Run:
     """A workload on its way."""
 
-    def __init__(self, workload: Workload, gate: ConcurGate, server: LiveServer, recorder: Recorder) -> None:
+    def __init__(self, workload: Workload, gate: LiveGate, server: LiveServer, recorder: Recorder) -> None:
         self._workload = workload
         self._server = server
         self._recorder = recorder
@@ -125,7 +132,7 @@ class _Run:
         self._recorder.note_agent(notes, active_s, told)
 
 
-async def _watch(gate: ConcurGate, recorder: Recorder, on_progress: Callable[[Progress], None]) -> None:
+async def _watch(gate: LiveGate, recorder: Recorder, on_progress: Callable[[Progress], None]) -> None:
     while True:
         recorder.sample(gate)
         on_progress(recorder.progress(gate))

@@ -64,11 +64,19 @@ class LiveServer:
         shown = shown_url(metrics_url(self.url))
         try:
             async with asyncio.timeout(PAGE_LIMIT_S):
-                return read_vllm(await (self.fetch_metrics or self._page)())
+                return read_vllm(await self.metrics_text())
         except TimeoutError:
             raise MetricsError(f"cannot read {shown}: no whole page came within {PAGE_LIMIT_S:g} s") from None
         except MetricsError as error:
             raise MetricsError(f"cannot read {shown}: {error}") from None
+
+    async def metrics_text(self) -> str:
+        """The text of its metrics page; there is no time limit here.
+
+        Raises:
+            MetricsError: If it cannot be had.
+        """
+        return await (self.fetch_metrics or self._page)()
 
     async def wait_until_idle(self, limit_s: float) -> None:
         """Wait until no request runs or waits on the server.

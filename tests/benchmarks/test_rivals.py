@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 from gate.gate_helpers import Server
 
+from concur_agents.replay.in_process import open_in_process
+from concur_agents.replay.runner import run_live
 from concur_agents.replay.shape import Shape
+from concur_agents.replay.simulated import run_simulated
 from concur_agents.replay.trace import AgentTrace, TraceStep
 from concur_agents.replay.workload import Workload
+from concur_agents.simulation.profile import EngineProfile, LinearProfile
 from concur_agents.simulation.virtual_time import run
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -252,6 +256,59 @@ def test_every_generated_case_fits_its_engine():
 def test_a_name_that_is_no_case_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match=r"there is no case or group 'nonsense': give some of pressure, .*long-tools"):
         cases.chosen(["nonsense"], traces=True)
+
+
+# --- LangGraph agents and the OpenAI client at a rival's gate ---------------------------------------------------------
+
+
+def small():
+    """4,096 tokens of cache; 25 ms a step, 1 ms for each prompt token."""
+    speed = LinearProfile(step=0.025, token=0.001)
+    return EngineProfile(name="small", description="made up", blocks=257, max_model_len=2048, step_time=speed)
+
+
+def growing():
+    """Eight agents whose contexts grow from 200 to 900 tokens, and a ninth that one of them spawns."""
+
+    def one(name, steps, spawns=()):
+        made, context, new = [], 200, 200
+        for number in range(steps):
+            step = {"context_tokens": context, "new_input_tokens": new, "output_tokens": 20, "tool_seconds": 0.5}
+            made.append(TraceStep(**step, spawns=spawns if number == 2 else ()))
+            new = 120
+            context += 20 + new
+        return AgentTrace(
+            agent_id=name,
+            prefix_group="g",
+            shared_prefix_tokens=64,
+            steps=made,
+            parent="agent-0" if name == "child" else None,
+        )
+
+    agents = [one(f"agent-{number}", 6, spawns=() if number else ("child",)) for number in range(8)]
+    return Workload("made up", Shape(), (*agents, one("child", 2)))
+
+
+@pytest.mark.parametrize("name", ["thunderagent", "prime-rl", "latency-aimd", "latency-aimd-runs"])
+def test_a_replay_on_a_server_is_the_same_at_a_rivals_gate_as_in_simulation(name):
+    load = growing()
+    maker = rivals.maker(name, load, max_model_len=2048)
+
+    async def replayed():
+        async with open_in_process(small()) as server:
+            return await run_live(load, name, server, on_progress=lambda _: None, gate=maker)
+
+    live_run, simulated = run(replayed()), run_simulated(load, name, small(), gate=maker)
+
+    assert live_run.controller == name
+    assert live_run.failed_agents == 0
+    assert live_run.output_tokens == simulated.output_tokens
+    assert live_run.hit_rate == pytest.approx(simulated.hit_rate, abs=0.03)
+    assert live_run.makespan_s == pytest.approx(simulated.makespan_s, rel=0.05)
+
+
+def test_what_is_no_rival_has_no_gate_of_its_own():
+    assert rivals.maker("aimd", growing(), max_model_len=2048) is None
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_a_gate_that_is_looked_at_does_what_it_does_otherwise(controller):
         controller,
         profile,
         on_progress=lambda _: None,
-        gate=waits.rival(controller, workload, profile),
+        gate=waits.rivals.maker(controller, workload, max_model_len=profile.max_model_len),
     )
     assert watched.makespan_s == alone.makespan_s
     assert max(wait for agent in watched.agents for wait in [0.0, *agent.waits_s]) == pytest.approx(alone.max_wait_s)
