@@ -143,12 +143,13 @@ async def _resize_and_turn(agents: int) -> tuple[float, float]:
         await admission.begin_turn(place)
         admission.end_turn(place)
     full = admission.working_set
-    admission.resize(Budget(tokens=full * 1.2, pause_turns=1, admit_turns=2))
+    room = full + 2 * admission.view().growth_tokens  # for the next turns of all, and not for who waits
+    admission.resize(Budget(tokens=room, pause_turns=1, admit_turns=2))
     waiting = [asyncio.create_task(admission.acquire(Place("w", kind, expected_tokens=full))) for _ in range(agents)]
     await asyncio.sleep(0)
     start = time.perf_counter()
     for i in range(1000):
-        admission.resize(Budget(tokens=full * 1.2 + i, pause_turns=1, admit_turns=2))
+        admission.resize(Budget(tokens=room + i, pause_turns=1, admit_turns=2))
     resized = (time.perf_counter() - start) / 1000 * 1e6
     start = time.perf_counter()
     for i in range(1000):

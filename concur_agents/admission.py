@@ -16,7 +16,8 @@ its next turn.
 
 Work in flight is never cut off, and at least one agent is always active. Every change ends in `_pump`, so nobody
 waits while there is room. All of it runs on one event loop, so no lock is needed: nothing here awaits between
-reading the state and changing it.
+reading the state and changing it. What a thread may do by itself is to begin the next turn of an active place, by a
+*head start* (`HeadStart`): before such a place is given to anybody else it is seen whether the thread has.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from .place import GROWTH_PRIOR, Place, State, Waiting, WaitingQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .head_start import HeadStart
     from .kind import Kind, Totals
 
 FIRST_BATCH = 8
@@ -163,6 +165,7 @@ class Admission:
         """Begin a turn unless it has to wait, or to be refused; whether it has begun. `begin_turn` does all of it."""
         if place.state is not State.ACTIVE:
             return False
+        self.withdraw_head_start(place)
         if not place.turned:
             self._begin_to_turn(place)
         if place.waiters or self._must_pause(place):
@@ -239,6 +242,7 @@ class Admission:
         """
         if place.state is State.FINISHED:
             return
+        self.withdraw_head_start(place)
         was_active = place.state is State.ACTIVE
         if place.queue_key is not None:
             self._leave_queue(place)
@@ -259,6 +263,45 @@ class Admission:
         if place.lender is not None:
             self._return_to_lender(place.lender, handed_back=was_active)
         self._pump()
+
+    # ------------------------------------------------------------------ turns that threads begin by themselves
+
+    def at_ease(self) -> bool:
+        """Whether nobody has to pause or is paused. In any thread, where it may be of a moment ago."""
+        budget = self._budget
+        if budget is None or self.paused or (budget.agents is not None and self.active > budget.agents):
+            return False
+        return budget.tokens is None or self.working_set + budget.pause_turns * self._outlook.growth <= budget.tokens
+
+    def offer_head_start(self, place: Place, start: HeadStart, *, withheld: bool) -> None:
+        """Let the next turn of a place begin by this head start, and by no other, if nothing is against it.
+
+        Args:
+            place: Whose one turn in flight, of a thread, is about to end. Only about to: should the next one have begun
+                by now, then there is no moment without one in flight.
+            start: The head start, which the thread has and may have used.
+            withheld: Whether something else is against it.
+        """
+        if place.running == 1 and place.undisputed and not withheld:
+            place.head_start = start
+        elif (beginning := start.withdraw()) is not None:
+            beginning.count()
+
+    def withdraw_head_start(self, place: Place) -> None:
+        """Let the next turn of a place ask again; one that has begun in a thread counts from now on."""
+        start, place.head_start = place.head_start, None
+        if start is not None and (beginning := start.withdraw()) is not None:
+            beginning.count()
+
+    def withdraw_head_starts(self) -> None:
+        """The same of all places: what is in flight afterwards is known."""
+        for place in [place for place in self._idle if place.head_start is not None]:
+            self.withdraw_head_start(place)
+
+    def count_turn(self, place: Place) -> None:
+        """Count a turn as in flight that has begun by a head start."""
+        if place.state is not State.FINISHED:
+            self._run(place, 1)
 
     # ------------------------------------------------------------------ the budget
 
@@ -385,17 +428,25 @@ class Admission:
     def _pump(self) -> None:
         if self._pauses:
             self._hurry()
-        while (place := self._held.last()) is not None and not self._must_pause(place):
-            self._held.remove(_size_key(place))
-            self._end_wait(place)
-            self._run(place, _wake(place))
+        self._let_held_go_on()
+        taken = False
         while (head := self._queue.head()) is not None:
             chosen = head if self._fits(head) else self._passing(head)
             if chosen is not None:
                 self._leave_queue(chosen)
                 self._activate(chosen)
-            elif not self._take_lapsed(head):
-                return
+            elif self._take_lapsed(head):
+                taken = True
+            else:
+                break
+        if taken:  # a large place that was given away for a small head leaves room
+            self._let_held_go_on()
+
+    def _let_held_go_on(self) -> None:
+        while (place := self._held.last()) is not None and not self._must_pause(place):
+            self._held.remove(_size_key(place))
+            self._end_wait(place)
+            self._run(place, _wake(place))
 
     def _hurry(self) -> None:
         """Put those who have been paused for too long before all others of their priority."""
@@ -419,6 +470,10 @@ class Admission:
         for place, began in self._idle.items():
             if began > began_by:
                 return False
+            if place.head_start is not None:
+                self.withdraw_head_start(place)
+                if place.running:  # so that it is not idle after all
+                    return self._take_lapsed(head)
             taken.append(place)
             rest.remove(place)
             agents -= 1
@@ -521,6 +576,7 @@ class Admission:
     def _lend(self, lender: Place) -> None:
         if lender.state is State.FINISHED:
             return
+        self.withdraw_head_start(lender)
         lender.borrowers += 1
         if lender.state is State.ACTIVE:
             # Even with a turn in flight: it may be a stream that ends only after the borrower has run.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .admission import Admission
+    from .head_start import HeadStart
     from .hold import Hold
     from .kind import Kind, Totals
     from .listener import Listeners
@@ -86,6 +87,7 @@ class Agent:
         reusable_tokens: Prompt tokens that the cache could have served.
         recomputed_tokens: Of those, the tokens that were read again all the same.
         when_closed: What a turn that the closed gate refuses raises instead of `GateClosed`; None: that.
+        head_start: By which its next turn may begin in a thread, if it has one; set there, at the end of a turn.
     """
 
     def __init__(self, desk: Desk, name: str, kind: Kind, place: Place, *, parent: Agent | None = None) -> None:
@@ -99,6 +101,7 @@ class Agent:
         self.cached_tokens = 0
         self.reusable_tokens = 0
         self.recomputed_tokens = 0
+        self.head_start: HeadStart | None = None
         self.when_closed: Callable[[GateClosed], Exception] | None = parent.when_closed if parent is not None else None
         self.desk = desk
         # The one that let it in: the gate makes a new one when an event loop dies under its agents.
@@ -159,7 +162,7 @@ class Agent:
             return None
         dissolve_outer(self._place)
         asked = desk.now()
-        return self._turn_since(asked) if self._admission.begin_turn_at_once(self._place) else None
+        return self._begun(Turn(self), asked) if self._admission.begin_turn_at_once(self._place) else None
 
     async def begin_turn(self) -> Turn:
         """Begin a turn: waits here if the agent has to pause. Call `Turn.end` when it is over.
@@ -178,7 +181,7 @@ class Agent:
             if self.when_closed is None:
                 raise
             raise self.when_closed(error) from error
-        return self._turn_since(asked)
+        return self._begun(Turn(self), asked)
 
     async def _begin_unheld(self) -> None:
         """Begin a turn at admission; again, if the gate was held while this was paused or paced."""
@@ -197,18 +200,30 @@ class Agent:
                 return
             self._give_turn_back()
 
-    def _turn_since(self, asked: float) -> Turn:
-        """The turn that admission has let begin, asked for at such a time."""
+    def _begun(self, turn: Turn, asked: float) -> Turn:
+        """Account for a turn that admission has let begin, asked for at such a time."""
         if self._tools_since is not None:
             self.tool_wait_s += asked - self._tools_since
             self._tools_since = None
-        turn = Turn(self)
         self._open_context(turn)
         desk = self.desk
         if desk.listeners:
             waited_s = desk.now() - asked
             desk.listeners.tell(lambda listener: listener.turn_began(turn, waited_s))
         return turn
+
+    def begin_ahead(self) -> AheadTurn | None:
+        """In a thread: a turn that may begin at once if `claim` succeeds; None if it has to ask the loop.
+
+        So it has to if the agent has no head start or its place is disputed, inside a turn on its place, if turns are
+        held, and if anybody has to pause.
+        """
+        start, outer = self.head_start, outer_turn()
+        if start is None or self._over or not self._place.undisputed:
+            return None
+        if outer is not None and outer.agent.place is self._place:
+            return None
+        return AheadTurn(self, start) if not self.desk.holding.held and self._admission.at_ease() else None
 
     def _give_turn_back(self) -> None:
         self._admission.end_turn(self._place, counts=False)
@@ -401,6 +416,59 @@ class Turn:
         finally:
             if counts and self.on_end is not None:
                 self.on_end()
+
+
+class AheadTurn:
+    """A turn that begins in a thread by a head start, before the loop knows; the loop is told of it at once.
+
+    Args:
+        agent: Whose turn it is.
+        start: The head start.
+    """
+
+    __slots__ = ("_counted", "_start", "_told", "turn")
+
+    def __init__(self, agent: Agent, start: HeadStart) -> None:
+        self.turn = Turn(agent)
+        self._start = start
+        self._counted = False
+        self._told = False
+
+    def claim(self) -> bool:
+        """Begin it, if nothing has come before. In its thread; `tell` has to follow on the loop, or `undo`."""
+        return self._start.claim(self)
+
+    def count(self) -> None:
+        """Let it count at admission from now on; may be called again. On the loop only."""
+        if not self._counted:
+            self._counted = True
+            agent = self.turn.agent
+            agent._admission.count_turn(agent.place)  # noqa: SLF001  two halves of one thing
+
+    def tell(self) -> None:
+        """Account for it; may be called again. On the loop only."""
+        if self._told:
+            return
+        self._told = True
+        agent = self.turn.agent
+        if agent.place.head_start is self._start:
+            agent.place.head_start = None
+        self.count()
+        agent._begun(self.turn, agent.desk.now())  # noqa: SLF001  as above
+
+    def undo(self) -> None:
+        """Let it not have begun, whether it has or not: its thread was interrupted. On the loop only."""
+        if self._start.withdraw() is self:
+            self.tell()
+            self.turn.dissolve()
+
+
+def end_with_head_start(turn: Turn, start: HeadStart) -> None:
+    """End a turn of a thread, and let the next one begin there by this head start if nothing is against it."""
+    agent = turn.agent
+    withheld = turn.ended or agent.desk.holding.held or agent.desk.pacer is not None
+    agent._admission.offer_head_start(agent.place, start, withheld=withheld)  # noqa: SLF001  as above
+    turn.end()
 
 
 def in_turn(place: Place) -> bool:

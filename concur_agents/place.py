@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
+    from .head_start import HeadStart
     from .kind import Kind
 
 PASSING_TRIES = 8
@@ -67,13 +68,14 @@ class Place:
         overdue: Whether it has been paused for so long that others make room for it.
         lender: The place that is lent while this one waits or is active.
         borrowers: How many places this one is lent to.
+        head_start: By which its next turn may begin in a thread, and may have begun, while it is active and idle.
     """
 
     # fmt: off
     __slots__ = (
-        "age", "ahead", "borrowers", "footprint", "growth", "kind", "lender", "name", "order_key", "overdue",
-        "passed_since", "pause_seq", "priority", "private", "queue_key", "resumed", "running", "seq", "since", "sized",
-        "state", "turned", "waiters", "warm", "weighed",
+        "age", "ahead", "borrowers", "footprint", "growth", "head_start", "kind", "lender", "name", "order_key",
+        "overdue", "passed_since", "pause_seq", "priority", "private", "queue_key", "resumed", "running", "seq",
+        "since", "sized", "state", "turned", "waiters", "warm", "weighed",
     )
     # fmt: on
 
@@ -109,11 +111,17 @@ class Place:
         self.passed_since: float | None = None
         self.overdue = False
         self.borrowers = 0
+        self.head_start: HeadStart | None = None
         self.queue_key: Key | None = None
         self.order_key: Key | None = None
 
     def __repr__(self) -> str:
         return f"<Place {self.name!r} {self.state.value}, {self.footprint:.0f} tokens, {self.running} turns running>"
+
+    @property
+    def undisputed(self) -> bool:
+        """Whether it is active, and nobody waits for it or has borrowed it."""
+        return self.state is State.ACTIVE and not (self.waiters or self.borrowers)
 
     def size_up(self) -> None:
         """Bring the private footprint and the growth up to date with what its kind has learned."""

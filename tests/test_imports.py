@@ -24,13 +24,14 @@ MAY_KNOW = {
     "files": set(),
     "order": set(),
     "life_table": set(),
+    "head_start": set(),
     "kind": {"life_table"},
     "config": set(),
     "control": {"errors"},
     "engines": {"errors"},
     "simulation": {"errors", "files"},  # stands on the server's side of the wire
     "launch": {"errors", "simulation"},  # a server's numbers, and nothing of the gate
-    "place": {"life_table", "order", "kind"},
+    "place": {"head_start", "life_table", "order", "kind"},
     "outlook": {"life_table"},
     "stats": {"control.base"},
     "pacing": {"errors"},
@@ -38,10 +39,10 @@ MAY_KNOW = {
     "context": set(),
     "listener": set(),
     "regulator": {"control", "stats"},
-    "sync": {"agent", "context", "errors"},  # like the pool, it meets the gate only at run time
+    "sync": {"agent", "context", "errors", "head_start"},  # like the pool, it meets the gate only at run time
     "pool": {"errors"},  # the gate's door imports it, so it meets the gate only at run time
-    "admission": {"control.base", "outlook", "place", "order", "kind", "errors"},
-    "agent": {"control.base", "context", "admission", "place", "order", "kind", "errors"},
+    "admission": {"control.base", "head_start", "outlook", "place", "order", "kind", "errors"},
+    "agent": {"control.base", "context", "admission", "head_start", "place", "order", "kind", "errors"},
     "gate": (GATE - {"", "gate"}) | {"control", "engines"},
     "": {"gate", "agent", "listener", "place", "pool", "stats", "config", "control.base", "errors"},
     "integrations": GATE,

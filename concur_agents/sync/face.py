@@ -6,14 +6,17 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from concur_agents.agent import end_with_head_start
 from concur_agents.context import inside
 from concur_agents.errors import WrongLoop
+from concur_agents.head_start import HeadStart
 
-from .handover import Call, LoopThread, do, post, running_loop
+from .handover import Call, LoopThread, do, loop_ended, running_loop
+from .mailbox import post
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from concur_agents.agent import Agent, Nested, Turn
     from concur_agents.gate import ConcurGate
@@ -47,11 +50,12 @@ class SyncTurn:
         loop: That event loop.
     """
 
-    __slots__ = ("loop", "turn")
+    __slots__ = ("_head_starts", "loop", "turn")
 
     def __init__(self, turn: Turn, loop: asyncio.AbstractEventLoop) -> None:
         self.turn = turn
         self.loop = loop
+        self._head_starts = [HeadStart()]
 
     def __repr__(self) -> str:
         return f"<SyncTurn of {self.turn.agent.name!r}, {'ended' if self.turn.ended else 'running'}>"
@@ -91,8 +95,18 @@ class SyncTurn:
         do(self.loop, self.turn.end)
 
     def end_soon(self) -> None:
-        """End the turn without waiting until that is done: for a finalizer, which may run in any thread."""
-        post(self.loop, self.turn.end)
+        """End the turn without waiting until that is done, in any thread.
+
+        If nothing is against it, the next turn of the agent may begin in its thread before the loop knows.
+        """
+        try:
+            start = self._head_starts.pop()
+        except IndexError:  # this is not the first call
+            post(self.loop, self.turn.end)
+            return
+        turn = self.turn
+        post(self.loop, lambda: end_with_head_start(turn, start))
+        turn.agent.head_start = start
 
 
 class SyncGate:
@@ -185,11 +199,30 @@ class SyncGate:
             MetricsError: If the gate needs metrics and the server has none.
             WrongLoop: In a thread that runs an event loop, which this would block.
         """
+        ahead = self._begin_ahead()
+        if ahead is not None:
+            return ahead
         call = self._begin()
         try:
             return SyncTurn(call.result(), call.loop)
         except BaseException:
             call.end_soon()
+            raise
+
+    def _begin_ahead(self) -> SyncTurn | None:
+        """Begin a turn without asking the loop, if its agent may; the loop is told, and not waited for."""
+        agent = self._gate.current()
+        ahead = agent.begin_ahead() if agent is not None else None
+        if ahead is None:
+            return None
+        loop = self.loop()
+        try:
+            if not ahead.claim():
+                return None
+            _post_or_raise(loop, ahead.tell)
+            return SyncTurn(ahead.turn, loop)
+        except BaseException:
+            post(loop, ahead.undo)
             raise
 
     def close(self) -> None:
@@ -240,6 +273,11 @@ class SyncGate:
             if own is None:
                 own = self._own = LoopThread()
             return own.loop
+
+
+def _post_or_raise(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
+    if not post(loop, action):
+        raise loop_ended()
 
 
 def _finish(agent: Agent) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from concur_agents.errors import GateClosed
 
+from .mailbox import post
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
@@ -151,7 +153,7 @@ class Call(Generic[T]):
             GateClosed: If the loop ends before it does.
         """
         if not post(self.loop, self._begin, self._context):
-            raise _loop_ended()
+            raise loop_ended()
         value = _wait(self._outcome, self.loop)
         self._got = True
         return value
@@ -199,7 +201,7 @@ class Call(Generic[T]):
 
     def _deliver(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
-            self._outcome.fail(_loop_ended())
+            self._outcome.fail(loop_ended())
         elif (error := task.exception()) is not None:
             self._outcome.fail(error)
         elif self._ended:
@@ -247,23 +249,8 @@ def do(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
 def _wait(outcome: Outcome[T], loop: asyncio.AbstractEventLoop) -> T:
     while not outcome.wait(LOOK_EVERY_S):
         if loop.is_closed() and not outcome.settled:
-            raise _loop_ended()
+            raise loop_ended()
     return outcome.take()
-
-
-def post(
-    loop: asyncio.AbstractEventLoop, action: Callable[[], None], context: contextvars.Context | None = None
-) -> bool:
-    """Let something be done on a loop, in a copy of this context or in that one, and do not wait for it.
-
-    Returns:
-        False if the loop is closed.
-    """
-    try:
-        loop.call_soon_threadsafe(action, context=context)
-    except RuntimeError:
-        return False
-    return True
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -274,5 +261,6 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _loop_ended() -> GateClosed:
+def loop_ended() -> GateClosed:
+    """What to raise where the loop that was to answer is closed."""
     return GateClosed("the event loop that the gate was on has ended: keep it running until its threads are done")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from admission.naive import Watched
 
 from concur_agents.control.base import Budget
 from concur_agents.kind import Kind, Totals
 from concur_agents.place import Place, State
+
+if TYPE_CHECKING:
+    from concur_agents.head_start import HeadStart
 
 FOR_EVER = 1e9
 
@@ -24,6 +28,28 @@ async def ended(task: asyncio.Task[None]) -> None:
     await settle()
     assert task.done(), f"{task} was expected to have ended"
     await task
+
+
+class Ahead:
+    """A turn that a thread has begun by a head start, and whether admission counts it by now."""
+
+    def __init__(self, admission: Watched, place: Place, start: HeadStart) -> None:
+        self.counted = False
+        self._admission = admission
+        self._place = place
+        self._start = start
+
+    def count(self) -> None:
+        assert not self.counted
+        self.counted = True
+        self._admission.count_turn(self._place)
+
+    def tell(self) -> None:
+        """The thread's letter has come to the loop."""
+        if self._place.head_start is self._start:
+            self._place.head_start = None
+        if not self.counted:
+            self.count()
 
 
 class Stage:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from admission.stage import Stage
+from admission.stage import Ahead, Stage
 
 from concur_agents import Budget
+from concur_agents.head_start import HeadStart
 from concur_agents.place import State
 
 
@@ -102,6 +103,37 @@ async def test_a_turn_in_flight_is_never_taken():
     await stage.waits("head", tokens=500)
 
     assert busy.state is State.ACTIVE
+
+
+async def test_nor_is_one_that_a_thread_has_begun_before_the_loop_knows():
+    stage = Stage(agents=2, tool_lease_s=0)
+    going_on, away = await stage.turning("going on"), await stage.turning("away")
+    start = HeadStart()
+    stage.admission.offer_head_start(going_on, start, withheld=False)
+    stage.end(going_on, 100)
+    stage.end(away, 100)
+    ahead = Ahead(stage.admission, going_on, start)
+    assert start.claim(ahead)
+
+    await stage.enter("head")
+
+    assert stage.states(going_on, away) == ["active", "lapsed"]
+    assert going_on.running == 1
+    ahead.tell()
+    assert going_on.running == 1
+
+
+async def test_whose_place_is_taken_begins_no_turn_before_the_loop_knows():
+    stage = Stage(agents=1, tool_lease_s=0)
+    away = await stage.turning("away")
+    start = HeadStart()
+    stage.admission.offer_head_start(away, start, withheld=False)
+    stage.end(away, 100)
+
+    await stage.enter("head")
+
+    assert away.state is State.LAPSED
+    assert not start.claim(Ahead(stage.admission, away, start))
 
 
 async def test_who_never_told_of_a_turn_keeps_its_place():

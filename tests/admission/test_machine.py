@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from admission.naive import Watched
+from admission.stage import Ahead
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from concur_agents.control.base import Budget
 from concur_agents.errors import AgentFinished, GateClosed, MetricsError
+from concur_agents.head_start import HeadStart
 from concur_agents.kind import Kind, Totals
 from concur_agents.place import Place, State
 
@@ -47,6 +49,9 @@ BUDGETS = st.builds(
     st.sampled_from(AHEAD),
     st.sampled_from(LEASES),
 )
+AHEADS = ["no", "offered", "offered", "withheld"]
+"""Whether a turn that ends offers a head start."""
+
 HAPPENINGS = ["1 s", "5 s", "20 s", "settle", "refuse", "close"]
 
 
@@ -62,11 +67,17 @@ class Life:
         self.admitted = admitted
         self.asked: list[asyncio.Task[None]] = []
         self.begun = 0
+        self.start: HeadStart | None = None
+        self.untold: Ahead | None = None
+        self.gone_on = False
 
     def inside(self) -> bool:
         """Whether it was admitted, as far as its own task knows, and is not over."""
         admitted = self.admitted.done() and not self.admitted.cancelled() and self.admitted.exception() is None
         return admitted and self.place.state is not State.FINISHED
+
+    def here(self) -> bool:
+        return self.place.state is not State.FINISHED
 
     def count_turns(self) -> None:
         for task in [task for task in self.asked if task.done()]:
@@ -147,14 +158,75 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.run(ticks)
 
     @precondition(lambda self: any(life.begun for life in self.lives))
-    @rule(which=WHICH, footprint=st.none() | TOKENS, counts=st.booleans(), ticks=TICKS)
-    def end_turn(self, which: int, footprint: int | None, counts: bool, ticks: int) -> None:
+    @rule(which=WHICH, footprint=st.none() | TOKENS, counts=st.booleans(), ahead=st.sampled_from(AHEADS), ticks=TICKS)
+    def end_turn(self, which: int, footprint: int | None, counts: bool, ahead: str, ticks: int) -> None:
+        """One that a task began, or a thread: then the next one may have begun by the time that the loop hears."""
         life = pick([life for life in self.lives if life.begun], which)
+        if life.gone_on:
+            life.gone_on = False
+        else:
+            self._tell(life)
+            life.start = HeadStart() if ahead != "no" else None
         life.begun -= 1
+        if life.start is not None:
+            self.admission.offer_head_start(life.place, life.start, withheld=ahead == "withheld")
         if footprint is not None:
             self.admission.resize_place(life.place, footprint, weighed=True)
         self.admission.end_turn(life.place, counts=counts)
         self.run(ticks)
+
+    @precondition(lambda self: any(life.start for life in self.lives))
+    @rule(which=WHICH, ticks=TICKS)
+    def use_head_start(self, which: int, ticks: int) -> None:
+        """In the middle of whatever the loop does."""
+        self._use_head_start(pick([life for life in self.lives if life.start], which))
+        self.run(ticks)
+
+    def _use_head_start(self, life: Life) -> None:
+        if life.untold is not None or not life.place.undisputed or not self.admission.at_ease():
+            return
+        ahead = Ahead(self.admission, life.place, life.start)
+        if life.start.claim(ahead):
+            life.untold = ahead
+            life.begun += 1
+
+    def in_threads(self) -> list[Life]:
+        """Who may be in a turn that a thread ends and begins."""
+        return [life for life in self.lives if life.begun and life.untold is None]
+
+    @precondition(in_threads)
+    @rule(which=WHICH, ticks=TICKS)
+    def go_on_in_thread(self, which: int, ticks: int) -> None:
+        """End a turn in its thread and begin the next one, before the loop hears of either."""
+        life = pick(self.in_threads(), which)
+        life.start = HeadStart()
+        self._use_head_start(life)
+        life.gone_on = life.untold is not None
+        if not life.gone_on:
+            life.start = None  # that turn runs on
+        self.run(ticks)
+
+    def told_next(self) -> list[Life]:
+        """Of whose turns the loop can hear now; of those that have gone on it hears the end first."""
+        return [life for life in self.lives if life.untold is not None and not life.gone_on]
+
+    @precondition(told_next)
+    @rule(which=WHICH, ticks=TICKS)
+    def tell(self, which: int, ticks: int) -> None:
+        self._tell(pick(self.told_next(), which))
+        self.run(ticks)
+
+    def _tell(self, life: Life) -> None:
+        ahead, life.untold = life.untold, None
+        if ahead is not None:
+            ahead.tell()
+
+    @rule()
+    def withdraw_head_starts(self) -> None:
+        self.admission.withdraw_head_starts()
+        for life in self.lives:
+            assert life.untold is None or life.untold.counted or life.gone_on
+            assert bool(life.place.running) >= bool(life.begun) or not life.here()
 
     @precondition(inside)
     @rule(which=WHICH, ticks=TICKS)
@@ -218,9 +290,25 @@ class AdmissionMachine(RuleBasedStateMachine):
         for life in self.lives:
             if life.place.state is State.FINISHED:
                 continue
-            assert life.begun <= life.place.running <= life.begun + len(life.asked)
+            uncounted = life.untold is not None and not life.untold.counted
+            assert life.begun <= life.place.running + uncounted <= life.begun + len(life.asked)
+
+    @invariant()
+    def who_has_begun_by_a_head_start_has_its_place(self) -> None:
+        for life in self.lives:
+            if life.here() and life.untold is not None and not life.untold.counted:
+                assert life.place.running if life.gone_on else life.place.head_start is life.start
+                assert life.gone_on or life.place.state is State.ACTIVE
 
     def settle(self) -> None:
+        self.run(5)
+        for life in self.lives:
+            if life.gone_on:
+                life.gone_on = False
+                life.begun -= 1
+                self.admission.offer_head_start(life.place, life.start, withheld=False)
+                self.admission.end_turn(life.place)
+            self._tell(life)
         self.run(5)
         for life in self.lives:
             if not life.admitted.done():
@@ -293,7 +381,11 @@ class Walk:
             (3, not machine.closed, lambda: machine.ask(kind, self.one_of(-1, 0, 0, 1), footprint, ticks)),
             (1, inside and not machine.closed, lambda: machine.ask_inside(which, kind, footprint, ticks)),
             (6, inside, lambda: machine.begin_turns(which, turns, ticks)),
-            (5, running, lambda: machine.end_turn(which, footprint, which > 50, ticks)),
+            (5, running, lambda: machine.end_turn(which, footprint, which > 50, self.one_of(*AHEADS), ticks)),
+            (2, any(life.start for life in machine.lives), lambda: machine.use_head_start(which, ticks)),
+            (2, bool(machine.in_threads()), lambda: machine.go_on_in_thread(which, ticks)),
+            (1, bool(machine.told_next()), lambda: machine.tell(which, ticks)),
+            (0.2, True, machine.withdraw_head_starts),
             (1.5, inside, lambda: machine.finish(which, ticks)),
             (0.5, machine.waits(), lambda: machine.cancel_an_admission(which, ticks)),
             (1, asking, lambda: machine.cancel_a_turn(which, ticks)),
@@ -308,6 +400,7 @@ class Walk:
         move()
         machine.everything_adds_up()
         machine.a_turn_runs_if_and_only_if_its_agent_was_told_so()
+        machine.who_has_begun_by_a_head_start_has_its_place()
 
 
 @pytest.mark.parametrize("seed", range(40))

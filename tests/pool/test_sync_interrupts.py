@@ -11,6 +11,7 @@ import pytest
 from interrupting import every_moment
 
 from concur_agents import ConcurGate
+from concur_agents.sync.handover import do
 
 MOMENTS = 30
 """Far fewer than there are: that they were looked for at all."""
@@ -68,7 +69,13 @@ def by_hand_as_an_agent(gate):
         by_hand(gate)
 
 
-@pytest.mark.parametrize("work", [agent, turns, single, by_hand, by_hand_as_an_agent])
+def by_head_start(gate):
+    with gate.sync.agent():
+        for _ in range(3):
+            gate.sync.begin_turn().end_soon()
+
+
+@pytest.mark.parametrize("work", [agent, turns, single, by_hand, by_hand_as_an_agent, by_head_start])
 def test_wherever_ctrl_c_comes_no_place_is_lost(gate, work):
     moments = 0
     for interrupter in every_moment(lambda: work(gate)):
@@ -77,7 +84,7 @@ def test_wherever_ctrl_c_comes_no_place_is_lost(gate, work):
     assert moments > MOMENTS
 
 
-@pytest.mark.parametrize("work", [agent, turns, single, by_hand, by_hand_as_an_agent])
+@pytest.mark.parametrize("work", [agent, turns, single, by_hand, by_hand_as_an_agent, by_head_start])
 def test_wherever_ctrl_c_comes_while_the_loop_is_busy_no_place_is_lost(gate, work):
     """What was asked of the loop is seen by it only after the interrupt, or once the thread waits for it."""
     free = threading.Event()
@@ -92,6 +99,25 @@ def test_wherever_ctrl_c_comes_while_the_loop_is_busy_no_place_is_lost(gate, wor
         check_that_nothing_is_lost(gate)
         busy()
     free.set()
+
+
+def test_wherever_ctrl_c_comes_as_a_turn_begins_by_a_head_start_none_runs_on(gate):
+    begun = []
+
+    def turn_that_ends():
+        gate.sync.begin_turn().end_soon()
+        do(gate.sync.loop(), lambda: None)
+
+    with gate.sync.agent():
+        turn_that_ends()
+        for _ in every_moment(lambda: begun.append(gate.sync.begin_turn())):
+            for turn in begun:
+                turn.end()
+            begun.clear()
+            turn_that_ends()
+            assert gate.stats().running == 0
+            assert gate.current().begin_ahead() is not None
+    check_that_nothing_is_lost(gate)
 
 
 def test_wherever_ctrl_c_comes_while_it_waits_for_a_place_none_is_lost(gate):
