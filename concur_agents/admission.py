@@ -1,12 +1,6 @@
 """The places and the queue: a weighed, resizable, fair semaphore, and the only mutable state that agents share.
 
-Two lines, both applied at every event (docs/behaviour.md):
-
-- *admission line*: the head of the queue enters while Σ (footprint + admit_turns · growth) ≤ tokens, what is to be
-  expected within the next `ahead_turns` (`Outlook`) is no larger, and fewer than `agents` are active;
-- *pause line*: who begins a turn gives its place up while Σ (footprint + pause_turns · growth) > tokens or more than
-  `agents` are active, the smallest context first, the newest among those alike (within a power of two).
-
+The two lines of `Lines`, who may enter and who has to pause, are both applied at every event (docs/behaviour.md).
 Who has been paused for `longest_pause_s` is *overdue*: it goes before all others of its priority, and whoever begins a
 turn makes room for it.
 
@@ -27,29 +21,18 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from .control.base import Budget, PoolView
+from .active import ActivePlaces
+from .control.base import PoolView
 from .errors import AgentFinished, ConcurError, GateClosed
-from .order import OrderedSums
-from .outlook import Outlook
-from .place import GROWTH_PRIOR, Place, State, Waiting, WaitingQueue
+from .lines import Lines
+from .place import Place, State, Waiting, WaitingQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .control.base import Budget
     from .head_start import HeadStart
     from .kind import Kind, Totals
-
-FIRST_BATCH = 8
-"""Agents of an unknown kind that enter together at first. Few beside what any cache holds, and enough that a small
-batch is not held up: with one, agents that never fill the cache lost up to 4 % in simulation, with eight 1 to 2 %."""
-
-BATCH_GROWTH = 3
-"""Agents that enter on a guess for each first turn that has ended: what that told makes the guess a better one."""
-
-LEAST_GROWTH = 500.0
-"""Growth that an unknown kind is trusted to have at least, before all are let in at once. Recorded coding agents grow
-by 560, 410 and 390 at the median and by 1170, 850 and 830 in the mean, customer-service agents by 170. Without it a
-batch of agents that begin with a line came in whole, and lost half of what it had in the cache. [tokens a turn]"""
 
 REWRITTEN_SHARE = 0.5
 """A context of less than this share of what it was begins a new life: a summary of it, or another task."""
@@ -75,34 +58,35 @@ class Admission:
     ) -> None:
         self._clock = clock
         self._totals = totals
-        self._passing_limit_s = passing_limit_s
         self._longest_pause_s = longest_pause_s
-        self._budget: Budget | None = None
         self._queue = WaitingQueue()
-        self._held: OrderedSums[Place] = OrderedSums()
-        self._by_size: OrderedSums[Place] = OrderedSums()
-        self._idle: dict[Place, float] = {}  # active places between two turns, by when that began
+        self._active = ActivePlaces(clock)
+        self._lines = Lines(self._active, self._queue, passing_limit_s=passing_limit_s)
         self._pauses: dict[Place, float] = {}  # paused places that are not overdue, by when that began
-        self._closed = False
         self._seq = 0
         self._pause_seq = 0
-        self._outlook = Outlook()  # of the active places
-        self._prefixes = 0.0
         self.live = 0
-        self.active = 0
-        self.running = 0
         self.paused = 0
-        self.weighed = 0
 
     @property
     def budget(self) -> Budget | None:
         """What may be active; None: not decided yet, so nobody enters."""
-        return self._budget
+        return self._lines.budget
+
+    @property
+    def active(self) -> int:
+        """How many places are active."""
+        return self._active.count
+
+    @property
+    def running(self) -> int:
+        """How many places have a turn in flight."""
+        return self._active.running
 
     @property
     def working_set(self) -> float:
         """Σ of the footprints of the active agents, a shared prefix billed once. [KV tokens]"""
-        return self._outlook.private + self._prefixes
+        return self._active.working_set
 
     def view(self) -> PoolView:
         """The agents in aggregates, for a controller."""
@@ -111,13 +95,13 @@ class Admission:
             head.size_up()
         totals = self._totals
         return PoolView(
-            active=self.active,
-            running=self.running,
+            active=self._active.count,
+            running=self._active.running,
             paused=self.paused,
             queued=len(self._queue) - self.paused,
-            weighed=self.weighed,
-            working_set_tokens=self.working_set,
-            growth_tokens=self._outlook.growth,
+            weighed=self._active.weighed,
+            working_set_tokens=self._active.working_set,
+            growth_tokens=self._active.outlook.growth,
             head_tokens=(head.footprint or None) if head is not None else None,
             turns=totals.turns,
             prompt_tokens=totals.prompt_tokens,
@@ -138,7 +122,7 @@ class Admission:
             GateClosed: If the gate is closed, before or meanwhile.
             ConcurError: Whatever `refuse` was called with meanwhile.
         """
-        if self._closed:
+        if self._lines.closed:
             raise GateClosed("this gate is closed: make a new one, or keep agents inside its `async with`")
         self._seq += 1
         place.seq = self._seq
@@ -146,7 +130,7 @@ class Admission:
         self.live += 1
         if place.lender is not None:
             self._lend(place.lender)
-        if place.lender is None and not self._queue and self._fits(place):
+        if place.lender is None and not self._queue and self._lines.fits(place):
             self._activate(place)
             return
         self._queue.add(place)  # a loan frees room that others see first: the pump gives it out in their order
@@ -168,9 +152,9 @@ class Admission:
         self.withdraw_head_start(place)
         if not place.turned:
             self._begin_to_turn(place)
-        if place.waiters or self._must_pause(place):
+        if place.waiters or self._lines.must_pause(place):
             return False
-        self._run(place, 1)
+        self._active.run(place, 1)
         return True
 
     async def begin_turn(self, place: Place) -> None:
@@ -182,7 +166,7 @@ class Admission:
         """
         if place.state is State.FINISHED:
             raise finished(place.name)
-        if self._closed and place.state is not State.ACTIVE:
+        if self._lines.closed and place.state is not State.ACTIVE:
             raise GateClosed(f"agent {place.name!r} has no place, and the gate is closed")
         if self.begin_turn_at_once(place):
             return
@@ -195,7 +179,7 @@ class Admission:
         elif place.state is State.ACTIVE and place.running:
             if not place.waiters:
                 place.since = self._clock()
-                self._held.add(_size_key(place), place, 0, 0)
+                self._active.hold(place)
         elif place.state is State.ACTIVE:
             self._pause(place)
         # Queued up before the pump, so that room that is already there is seen by this turn too.
@@ -212,7 +196,7 @@ class Admission:
         """
         if place.state is State.FINISHED:
             return
-        self._run(place, -1)
+        self._active.run(place, -1)
         place.resumed &= not counts
         if counts:
             self._grow_older(place)
@@ -246,15 +230,15 @@ class Admission:
         was_active = place.state is State.ACTIVE
         if place.queue_key is not None:
             self._leave_queue(place)
-        self.running -= place.running > 0
         if was_active:
             if place.waiters:
-                self._held.remove(_size_key(place))
-            self._give_up(place)
+                self._active.release(place)
+            self._active.remove(place)
             if not place.warm:
                 place.kind.first_turns += 1
         self._end_life(place)
         place.state = State.FINISHED
+        self._active.forget_turns(place)
         for waiter in place.waiters:
             if not waiter.done():
                 waiter.set_exception(finished(place.name))
@@ -268,10 +252,7 @@ class Admission:
 
     def at_ease(self) -> bool:
         """Whether nobody has to pause or is paused. In any thread, where it may be of a moment ago."""
-        budget = self._budget
-        if budget is None or self.paused or (budget.agents is not None and self.active > budget.agents):
-            return False
-        return budget.tokens is None or self.working_set + budget.pause_turns * self._outlook.growth <= budget.tokens
+        return not self.paused and self._lines.at_ease()
 
     def offer_head_start(self, place: Place, start: HeadStart, *, withheld: bool) -> None:
         """Let the next turn of a place begin by this head start, and by no other, if nothing is against it.
@@ -295,19 +276,19 @@ class Admission:
 
     def withdraw_head_starts(self) -> None:
         """The same of all places: what is in flight afterwards is known."""
-        for place in [place for place in self._idle if place.head_start is not None]:
+        for place in [place for place in self._active.idle if place.head_start is not None]:
             self.withdraw_head_start(place)
 
     def count_turn(self, place: Place) -> None:
         """Count a turn as in flight that has begun by a head start."""
         if place.state is not State.FINISHED:
-            self._run(place, 1)
+            self._active.run(place, 1)
 
     # ------------------------------------------------------------------ the budget
 
     def resize(self, budget: Budget) -> None:
         """Set what may be active from now on. Who is active stays so until it begins a turn."""
-        self._budget = budget
+        self._lines.budget = budget
         self._pump()
 
     def look_again(self) -> None:
@@ -318,9 +299,9 @@ class Admission:
         """Take note that a kind's shared prefix is another than before. [tokens]"""
         self._queue.reweigh(kind)
         if kind.active:
-            self._prefixes += kind.shared_prefix - before
+            self._active.prefixes += kind.shared_prefix - before
         # All of them before anybody enters: halfway, the sum may be less than before and after.
-        for place in [place for place in self._by_size if place.kind is kind]:
+        for place in [place for place in self._active.by_size if place.kind is kind]:
             self._resize(place, place.footprint, weighed=False)
         self._pump()
 
@@ -332,8 +313,8 @@ class Admission:
 
     def close(self) -> None:
         """Wake all who wait with `GateClosed`, and let nobody in any more. Active agents may finish."""
-        self._closed = True
-        for place in [*self._queue, *self._held]:
+        self._lines.closed = True
+        for place in [*self._queue, *self._active.held]:
             _fail(place, GateClosed(f"agent {place.name!r} was waiting when the gate was closed"))
 
     def longest_wait_s(self, *, once_admitted: bool = False) -> float:
@@ -343,7 +324,7 @@ class Admission:
             once_admitted: Look only at who has had a place before.
         """
         now = self._clock()
-        waiting = itertools.chain(self._held, self._queue.unordered())
+        waiting = itertools.chain(self._active.held, self._queue.unordered())
         return max(
             (now - place.since for place in waiting if not once_admitted or place.state is not State.QUEUED),
             default=0.0,
@@ -362,68 +343,12 @@ class Admission:
                 state="held" if place.state is State.ACTIVE else place.state.value,
                 waited_s=now - place.since,
                 footprint=place.footprint,
-                reason=self._why(place, head),
+                reason=self._lines.why(place, head),
             )
-            for place in [*self._held, *self._queue]
+            for place in [*self._active.held, *self._queue]
         ]
 
-    # ------------------------------------------------------------------ the two lines
-
-    def _fits(self, place: Place) -> bool:
-        budget = self._budget
-        if budget is None or self._closed:
-            return False
-        if self.active == 0:
-            return True
-        if budget.agents is not None and self.active >= budget.agents:
-            return False
-        if budget.tokens is None:
-            return True
-        place.size_up()
-        return not self._too_cold(place) and self._needs(budget, place) <= budget.tokens
-
-    def _needs(self, budget: Budget, place: Place) -> float:
-        return self._prefixes_with(place) + self._outlook.beside(place).highest(budget)
-
-    def _prefixes_with(self, place: Place) -> float:
-        return self._prefixes + (0 if place.kind.active else place.kind.shared_prefix)
-
-    def _too_cold(self, place: Place) -> bool:
-        kind = place.kind
-        if place.sized or kind.cold < FIRST_BATCH + BATCH_GROWTH * kind.first_turns:
-            return False
-        return not self._all_fit(place)
-
-    def _all_fit(self, place: Place) -> bool:
-        """Whether there is room for all who wait, were they like this one: then a guess can do no harm."""
-        budget = self._budget
-        if budget is None or budget.tokens is None or not place.kind.expected_tokens:
-            return False
-        place.size_up()
-        # A first prompt may be a line, or mostly a prefix that all share: what is theirs alone tells little of growth.
-        growth = place.growth if place.kind.growth.count else max(LEAST_GROWTH, GROWTH_PRIOR * place.footprint)
-        waiting = max(1, len(self._queue))
-        reserve = max(budget.admit_turns, budget.ahead_turns) * (self._outlook.growth + waiting * growth)
-        return self.working_set + waiting * place.private + reserve <= budget.tokens
-
-    def _must_pause(self, place: Place) -> bool:
-        budget = self._budget
-        if budget is None or self._closed or self.active <= 1:
-            return False
-        head = self._queue.head()
-        if head is not None and head.overdue and place.priority <= head.priority and not self._fits(head):
-            return True
-        too_many = self.active - budget.agents if budget.agents is not None else 0
-        too_much = 0.0
-        if budget.tokens is not None:
-            too_much = self.working_set + budget.pause_turns * self._outlook.growth - budget.tokens
-        if too_many <= 0 and too_much <= 0:
-            return False
-        before = self._by_size.before(_size_key(place))
-        if before.count >= self.active - 1 or (place.running and place is self._by_size.last()):
-            # The largest of all goes on, or every agent could be made to wait for another one.
-            return False
-        return before.count < too_many or before.tokens + budget.pause_turns * before.growth < too_much
+    # ------------------------------------------------------------------ after every change
 
     def _pump(self) -> None:
         if self._pauses:
@@ -431,7 +356,7 @@ class Admission:
         self._let_held_go_on()
         taken = False
         while (head := self._queue.head()) is not None:
-            chosen = head if self._fits(head) else self._passing(head)
+            chosen = head if self._lines.fits(head) else self._passing(head)
             if chosen is not None:
                 self._leave_queue(chosen)
                 self._activate(chosen)
@@ -443,10 +368,11 @@ class Admission:
             self._let_held_go_on()
 
     def _let_held_go_on(self) -> None:
-        while (place := self._held.last()) is not None and not self._must_pause(place):
-            self._held.remove(_size_key(place))
+        active = self._active
+        while (place := active.held.last()) is not None and not self._lines.must_pause(place):
+            active.release(place)
             self._end_wait(place)
-            self._run(place, _wake(place))
+            active.run(place, _wake(place))
 
     def _hurry(self) -> None:
         """Put those who have been paused for too long before all others of their priority."""
@@ -457,17 +383,24 @@ class Admission:
             place.overdue = True
             self._queue.add(place)
 
+    def _passing(self, head: Place) -> Place | None:
+        now = self._clock()
+        chosen = self._lines.passing(head, now)
+        if chosen is not None and head.passed_since is None and not self._lines.too_cold(head):
+            head.passed_since = now
+        return chosen
+
     def _take_lapsed(self, head: Place) -> bool:
         """Take the places that have been idle for longest, past their lease, if that lets the head in."""
-        budget = self._budget
-        if budget is None or budget.tool_lease_s is None or self._closed or self._too_cold(head):
+        budget, active = self.budget, self._active
+        if budget is None or budget.tool_lease_s is None or self._lines.closed or self._lines.too_cold(head):
             return False
         began_by = self._clock() - budget.tool_lease_s
-        rest = self._outlook.beside(head)
-        room = budget.tokens - self._prefixes_with(head) if budget.tokens is not None else math.inf
-        agents = self.active + 1 - budget.agents if budget.agents is not None else 0
+        rest = active.outlook.beside(head)
+        room = budget.tokens - active.prefixes_with(head) if budget.tokens is not None else math.inf
+        agents = active.count + 1 - budget.agents if budget.agents is not None else 0
         taken = []
-        for place, began in self._idle.items():
+        for place, began in active.idle.items():
             if began > began_by:
                 return False
             if place.head_start is not None:
@@ -482,26 +415,9 @@ class Admission:
         else:
             return False
         for place in taken:
-            self._give_up(place)
+            active.remove(place)
             place.state = State.LAPSED
         return True
-
-    def _passing(self, head: Place) -> Place | None:
-        budget = self._budget
-        if budget is None or budget.tokens is None or self._closed:
-            return None
-        if budget.agents is not None and self.active >= budget.agents:
-            return None
-        passed_s = self._clock() - head.passed_since if head.passed_since is not None else 0.0
-        if passed_s >= self._passing_limit_s and not self._too_cold(head):
-            return None
-        room = budget.tokens - self.working_set - budget.admit_turns * self._outlook.growth
-        for place in self._queue.smaller(head, room):
-            if self._fits(place):
-                if head.passed_since is None and not self._too_cold(head):
-                    head.passed_since = self._clock()
-                return place
-        return None
 
     # ------------------------------------------------------------------ moves; each leaves the sums right
 
@@ -512,49 +428,26 @@ class Admission:
         place.state = State.ACTIVE
         place.passed_since = None
         place.overdue = False
-        self._count(place, 1)
-        self.active += 1
-        place.kind.active += 1
-        if place.kind.active == 1:
-            self._prefixes += place.kind.shared_prefix
-        if not place.warm:
-            place.kind.cold += 1
+        self._active.add(place)
         woken = _wake(place)
         if woken:
             self._end_wait(place)
         if place.turned:
-            self._enter_order(place)
-            self._run(place, woken)
+            self._active.run(place, woken)
         if place.borrowers and not woken:
             self._step_back(place)
-        self._note_idle(place)
-
-    def _give_up(self, place: Place) -> None:
-        self._idle.pop(place, None)
-        if place.order_key is not None:
-            self._leave_order(place)
-        self._count(place, -1)
-        self.active -= 1
-        place.kind.active -= 1
-        if place.kind.active == 0:
-            self._prefixes -= place.kind.shared_prefix
-        if not place.warm:
-            place.kind.cold -= 1
-        if self.active == 0:
-            self._prefixes = 0.0
-            self._outlook.clear()
 
     def _step_back(self, place: Place) -> None:
         """Take the place of an agent that lends it, or has to pause; turns that it waits to begin wait on."""
         if place.waiters:
-            self._held.remove(_size_key(place))
+            self._active.release(place)
             self._pause(place)
         else:
-            self._give_up(place)
+            self._active.remove(place)
             place.state = State.LENT
 
     def _pause(self, place: Place) -> None:
-        self._give_up(place)
+        self._active.remove(place)
         self._totals.pauses += 1
         self._wait_paused(place)
 
@@ -588,91 +481,36 @@ class Admission:
         lender.borrowers -= 1
         if lender.borrowers or lender.state not in {State.LENT, State.PAUSED}:
             return
-        if handed_back and (self._closed or self._fits(lender)):
+        if handed_back and (self._lines.closed or self._lines.fits(lender)):
             if lender.queue_key is not None:
                 self._leave_queue(lender)
             self._activate(lender)
         elif lender.state is State.LENT:
             self._wait_paused(lender)
 
-    def _run(self, place: Place, turns: int) -> None:
-        before = place.running > 0
-        place.running += turns
-        after = place.running > 0
-        if after != before:
-            self.running += after - before
-            self._reorder(place)
-        self._note_idle(place)
-
-    def _note_idle(self, place: Place) -> None:
-        if place.running or place.state is not State.ACTIVE or not place.turned:
-            self._idle.pop(place, None)
-        elif place not in self._idle:
-            self._idle[place] = self._clock()
-
-    def _count(self, place: Place, sign: int) -> None:
-        (self._outlook.add if sign > 0 else self._outlook.remove)(place)
-        self.weighed += sign * place.weighed
-
     def _resize(self, place: Place, footprint: float, *, weighed: bool) -> None:
-        counted, waits = place.state is State.ACTIVE, bool(place.waiters)
         if place.state is State.PAUSED:
             self._queue.remove(place)
-        if counted:
-            self._count(place, -1)
-        if counted and waits:
-            self._held.remove(_size_key(place))
-        place.weighed |= weighed
-        place.footprint = footprint
-        place.size_up()
-        if counted:
-            self._count(place, 1)
-        if place.order_key is not None and place.order_key == _size_key_now(place):
-            self._by_size.reweigh(place.order_key, place.private, place.growth)
-        elif place.order_key is not None:
-            self._leave_order(place)
-            self._enter_order(place)
-        if counted and waits:
-            self._held.add(_size_key(place), place, 0, 0)
+        self._active.resize(place, footprint, weighed=weighed)
         if place.state is State.PAUSED:
             self._queue.add(place)
 
     def _begin_to_turn(self, place: Place) -> None:
         place.turned = True
         if place.state is State.ACTIVE:
-            self._resize(place, place.footprint, weighed=False)  # as its kind is known by now
-            self._enter_order(place)
+            self._active.begin_to_turn(place)
             self._pump()
 
     def _grow_older(self, place: Place) -> None:
         place.kind.lives.turn_ended(place.age)
         place.age += 1
         if place.state is State.ACTIVE:
-            self._outlook.renew(place)
+            self._active.outlook.renew(place)
 
     def _end_life(self, place: Place) -> None:
         if place.age:
             place.kind.lives.life_ended(place.age)
             place.age = 0
-
-    def _enter_order(self, place: Place) -> None:
-        place.order_key = _size_key(place)
-        self._by_size.add(place.order_key, place, place.private, place.growth)
-
-    def _reorder(self, place: Place) -> None:
-        if place.order_key is None or place.order_key == _size_key_now(place):
-            return
-        held = bool(place.waiters)
-        if held:
-            self._held.remove(_size_key(place))
-        self._leave_order(place)
-        self._enter_order(place)
-        if held:
-            self._held.add(_size_key(place), place, 0, 0)
-
-    def _leave_order(self, place: Place) -> None:
-        self._by_size.remove(_size_key(place))
-        place.order_key = None
 
     def _end_wait(self, place: Place) -> None:
         self._totals.max_wait_s = max(self._totals.max_wait_s, self._clock() - place.since)
@@ -694,44 +532,8 @@ class Admission:
             elif waiter in place.waiters:
                 place.waiters.remove(waiter)
                 if not place.waiters and place.state is State.ACTIVE:
-                    self._held.remove(_size_key(place))
+                    self._active.release(place)
             raise
-
-    def _why(self, place: Place, head: Place | None) -> str:
-        budget = self._budget
-        why = "a place"
-        if budget is None:
-            why = "the first look at the server's metrics"
-        elif place.state is State.ACTIVE:
-            why = "room for one more turn beside its turns in flight"
-        elif place is not head and head is not None:
-            why = f"its turn in the queue, behind {head.name!r}"
-        elif budget.agents is not None and self.active >= budget.agents:
-            why = f"a place: {self.active} active of {budget.agents}"
-        elif budget.tokens is not None and self._too_cold(place):
-            why = f"the first turns of kind {place.kind.name!r}, which tell its size"
-        elif budget.tokens is not None:
-            missing = self._needs(budget, place) - budget.tokens
-            grown = ", as all will have grown" if budget.admit_turns or budget.ahead_turns else ""
-            why = f"{missing:,.0f} more tokens of room in {budget.tokens:,.0f}{grown}"
-        return why
-
-
-def _size_key(place: Place) -> tuple[float, ...]:
-    """Where a place stands among those that may be paused, smallest first: by the power of two, then newest first.
-
-    Were sizes compared to the token, agents would overtake each other with every turn: whoever comes back from one
-    would be larger than its like in flight, so that among equals nobody is ever the smallest; and who grows slowly,
-    which are the agents that live longest, would be paused again and again. For the same reason what the turn in
-    flight will add is counted already.
-    """
-    return _size_key_now(place) if place.order_key is None else place.order_key
-
-
-def _size_key_now(place: Place) -> tuple[float, ...]:
-    """`_size_key` of a place that has none yet, or that may have grown out of its own."""
-    _, power = math.frexp(place.footprint + (place.growth if place.running else 0.0))
-    return (power, -place.seq)
 
 
 def _wake(place: Place) -> int:

@@ -33,6 +33,8 @@ MAY_KNOW = {
     "launch": {"errors", "simulation"},  # a server's numbers, and nothing of the gate
     "place": {"head_start", "life_table", "order", "kind"},
     "outlook": {"life_table"},
+    "active": {"order", "outlook", "place"},
+    "lines": {"active", "place"},
     "stats": {"control.base"},
     "pacing": {"errors"},
     "hold": set(),
@@ -41,7 +43,7 @@ MAY_KNOW = {
     "regulator": {"control", "stats"},
     "sync": {"agent", "context", "errors", "head_start"},  # like the pool, it meets the gate only at run time
     "pool": {"errors"},  # the gate's door imports it, so it meets the gate only at run time
-    "admission": {"control.base", "head_start", "outlook", "place", "order", "kind", "errors"},
+    "admission": {"active", "control.base", "head_start", "lines", "place", "kind", "errors"},
     "agent": {"control.base", "context", "admission", "head_start", "place", "order", "kind", "errors"},
     "gate": (GATE - {"", "gate"}) | {"control", "engines"},
     "": {"gate", "agent", "listener", "place", "pool", "stats", "config", "control.base", "errors"},

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from concur_agents import admission
+from concur_agents import lines
 from concur_agents.admission import Admission
 from concur_agents.life_table import AHEAD_TURNS
 from concur_agents.place import GROWTH_PRIOR, Place, State
@@ -18,8 +18,10 @@ from concur_agents.place import GROWTH_PRIOR, Place, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from concur_agents.active import ActivePlaces
     from concur_agents.control.base import Budget
     from concur_agents.kind import Kind, Totals
+    from concur_agents.lines import Lines
 
 ROUNDING = 1e-6
 """Tokens by which running sums may differ from a sum made anew."""
@@ -33,6 +35,8 @@ class Watched(Admission):
     ) -> None:
         super().__init__(clock, totals, passing_limit_s=passing_limit_s, longest_pause_s=longest_pause_s)
         self.places: list[Place] = []
+        self._may_pass_s = passing_limit_s
+        self._watch(self._lines, self._active)
         self._first_passed: dict[Place, float] = {}
         self._handing_back = False
         self._most = 0
@@ -49,7 +53,7 @@ class Watched(Admission):
     # ------------------------------------------------------------------ every decision, as it is made
 
     def _activate(self, place: Place) -> None:
-        if not (self._handing_back and self._closed):
+        if not (self._handing_back and self._lines.closed):
             assert self.fits(place), f"{place} was let in without room: {self}"
         if not self._handing_back:
             self._check_turn_of(place)
@@ -62,8 +66,21 @@ class Watched(Admission):
         super()._return_to_lender(lender, handed_back=handed_back)
         self._handing_back = False
 
-    def _must_pause(self, place: Place) -> bool:
-        must = super()._must_pause(place)
+    def _watch(self, lines: Lines, active: ActivePlaces) -> None:
+        """Hold each of their decisions, and their books, against these."""
+        must_pause, note_idle = lines.must_pause, active.note_idle
+
+        def watched_pause(place: Place) -> bool:
+            return self._checked_pause(place, must_pause(place))
+
+        def watched_idle(place: Place) -> None:
+            note_idle(place)
+            self._note_idle(place)
+
+        lines.must_pause = watched_pause  # type: ignore[method-assign]
+        active.note_idle = watched_idle  # type: ignore[method-assign]
+
+    def _checked_pause(self, place: Place, must: bool) -> bool:
         if not self._at_a_rounding():
             assert must == (place in self.victims() or self.makes_room(place)), (
                 f"{place} {'' if must else 'not '}paused: {self}"
@@ -81,11 +98,10 @@ class Watched(Admission):
             assert place.state is State.LAPSED
             assert place.turned
             assert not place.running
-            assert self._idle_since[place] + self._budget.tool_lease_s <= self._clock()
+            assert self._idle_since[place] + self.budget.tool_lease_s <= self._clock()
         return took
 
     def _note_idle(self, place: Place) -> None:
-        super()._note_idle(place)
         if place.state is State.ACTIVE and place.turned and not place.running:
             self._idle_since.setdefault(place, self._clock())
         else:
@@ -95,17 +111,17 @@ class Watched(Admission):
         head = self.queue()[0]
         if place is head:
             return
-        assert self._budget is not None
-        assert self._budget.tokens is not None, f"{place} passed {head} though only agents are counted"
+        assert self.budget is not None
+        assert self.budget.tokens is not None, f"{place} passed {head} though only agents are counted"
         assert not self.fits(head, slack=-ROUNDING), f"{place} passed {head}, which fits: {self}"
         if not self.too_cold(head):
             first = self._first_passed.setdefault(head, self._clock())
-            assert self._clock() - first < self._passing_limit_s or first == self._clock(), f"{head} is passed for ever"
+            assert self._clock() - first < self._may_pass_s or first == self._clock(), f"{head} is passed for ever"
 
     # ------------------------------------------------------------------ the rules
 
     def __repr__(self) -> str:
-        return f"{self._budget}, {self.active} active, {self.working_set} tokens, places {self.living()}"
+        return f"{self.budget}, {self.active} active, {self.working_set} tokens, places {self.living()}"
 
     def living(self) -> list[Place]:
         return [place for place in self.places if place.seq and place.state is not State.FINISHED]
@@ -127,8 +143,8 @@ class Watched(Admission):
 
     def fits(self, place: Place, *, slack: float = ROUNDING) -> bool:
         """Whether the admission line, or the promise that one is always active, lets this place in now."""
-        budget, active = self._budget, self.those(State.ACTIVE)
-        if budget is None or self._closed:
+        budget, active = self.budget, self.those(State.ACTIVE)
+        if budget is None or self._lines.closed:
             return False
         if not active:
             return True
@@ -153,22 +169,20 @@ class Watched(Admission):
         both = [*active, place]
         later = [prefixes(both) + sum(tokens) for tokens in zip(*(p.ahead for p in both), strict=True)]
         return all(
-            tokens <= room
-            for turns, tokens in zip(AHEAD_TURNS, later, strict=True)
-            if turns <= self._budget.ahead_turns
+            tokens <= room for turns, tokens in zip(AHEAD_TURNS, later, strict=True) if turns <= self.budget.ahead_turns
         )
 
     def too_cold(self, place: Place) -> bool:
         """Whether this many of its kind are in their first turn that one more would be a rush on a guess."""
         kind = place.kind
         cold = [other for other in self.those(State.ACTIVE) if other.kind is kind and not other.warm]
-        if place.sized or len(cold) < admission.FIRST_BATCH + admission.BATCH_GROWTH * kind.first_turns:
+        if place.sized or len(cold) < lines.FIRST_BATCH + lines.BATCH_GROWTH * kind.first_turns:
             return False
-        budget, size = self._budget, kind.expected_tokens
+        budget, size = self.budget, kind.expected_tokens
         if budget is None or budget.tokens is None or not size:
             return True
         waiting = max(1, len(self.queue()))
-        growth = kind.growth.value if kind.growth.count else max(admission.LEAST_GROWTH, GROWTH_PRIOR * size)
+        growth = kind.growth.value if kind.growth.count else max(lines.LEAST_GROWTH, GROWTH_PRIOR * size)
         tokens = self.working_set + waiting * (size - min(size, kind.shared_prefix))
         growing = sum(other.growth for other in self.those(State.ACTIVE)) + waiting * growth
         return tokens + max(budget.admit_turns, budget.ahead_turns) * growing > budget.tokens
@@ -176,15 +190,15 @@ class Watched(Admission):
     def makes_room(self, place: Place) -> bool:
         """Whether it begins a turn while one that has been paused for too long does not fit."""
         head = next(iter(self.queue()), None)
-        limited = self._budget is not None and not self._closed and self.active > 1
+        limited = self.budget is not None and not self._lines.closed and self.active > 1
         return bool(limited and head and head.overdue and place.priority <= head.priority and not self.fits(head))
 
     def victims(self) -> set[Place]:
         """Who is paused if it begins a turn: the smallest, of those alike the newest, until the rest fits."""
-        budget, left = self._budget, self.those(State.ACTIVE)
+        budget, left = self.budget, self.those(State.ACTIVE)
         by_size = by_context(place for place in left if place.turned)
         victims: set[Place] = set()
-        if budget is None or self._closed:
+        if budget is None or self._lines.closed:
             return victims
         billed = prefixes(left)
         for place in by_size:
@@ -197,7 +211,7 @@ class Watched(Admission):
 
     def _at_a_rounding(self) -> bool:
         """Whether a rounding error decides, so that either answer is right."""
-        budget = self._budget
+        budget = self.budget
         if budget is None or budget.tokens is None:
             return False
         left = self.those(State.ACTIVE)
@@ -218,10 +232,10 @@ class Watched(Admission):
         assert self.active == len(active)
         assert self.paused == len(self.those(State.PAUSED))
         assert self.running == sum(place.running > 0 for place in self.living())
-        assert self.weighed == sum(place.weighed for place in active)
+        assert self._active.weighed == sum(place.weighed for place in active)
         private = sum(place.private for place in active)
         assert abs(self.working_set - private - prefixes(active)) < ROUNDING, self
-        assert abs(self._outlook.growth - sum(place.growth for place in active)) < ROUNDING
+        assert abs(self._active.outlook.growth - sum(place.growth for place in active)) < ROUNDING
         assert all(place.age >= 0 for place in self.living())
         assert active or self.working_set == 0
         self._check_kinds(active)
@@ -244,12 +258,14 @@ class Watched(Admission):
         assert self._queue.head() is (queue[0] if queue else None)
         sized = sum(place.private for place in queue if place.sized)
         assert abs(self._queue._sized.before((math.inf,)).tokens - sized) < ROUNDING, "a size that is out of date"
-        assert list(self._by_size) == by_context(place for place in active if place.turned)
-        assert list(self._held) == by_context(place for place in active if place.waiters)
-        assert [waiting.name for waiting in self.waiting()] == [place.name for place in [*self._held, *queue]]
+        assert list(self._active.by_size) == by_context(place for place in active if place.turned)
+        assert list(self._active.held) == by_context(place for place in active if place.waiters)
+        assert [waiting.name for waiting in self.waiting()] == [place.name for place in [*self._active.held, *queue]]
         idle = [place for place in active if place.turned and not place.running]
-        assert set(self._idle) == set(idle)
-        assert list(self._idle.values()) == sorted(self._idle.values()), "the one idle for longest is not the first"
+        assert set(self._active.idle) == set(idle)
+        assert list(self._active.idle.values()) == sorted(self._active.idle.values()), (
+            "the one idle for longest is not the first"
+        )
         for place in self.places:
             if place.state is State.LAPSED:
                 assert not place.waiters
@@ -270,8 +286,8 @@ class Watched(Admission):
                 assert place.running, f"{place} keeps a place that it has lent"
 
     def _check_room(self) -> None:
-        budget = self._budget
-        if budget is None or self._closed:
+        budget = self.budget
+        if budget is None or self._lines.closed:
             return
         for head in self.queue()[:1]:
             assert not self.fits(head, slack=-ROUNDING), f"{head} waits while there is room: {self}"
@@ -286,9 +302,9 @@ class Watched(Admission):
     def check_empty(self) -> None:
         """What must hold when everybody has gone."""
         self.check()
-        assert (self.live, self.active, self.running, self.paused, self.weighed) == (0, 0, 0, 0, 0)
+        assert (self.live, self.active, self.running, self.paused, self._active.weighed) == (0, 0, 0, 0, 0)
         assert self.working_set == 0
-        assert len(self._queue) == len(self._held) == len(self._by_size) == 0
+        assert len(self._queue) == len(self._active.held) == len(self._active.by_size) == 0
         assert all(kind.active == kind.cold == 0 for kind in {place.kind for place in self.places})
 
 

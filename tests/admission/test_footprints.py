@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from admission.stage import Stage
 
-from concur_agents import admission
+from concur_agents import lines
 
 
 async def test_the_shared_prefix_is_billed_once_while_any_of_the_kind_is_active():
@@ -128,7 +128,7 @@ async def test_a_smaller_report_makes_room_at_once():
 
 
 async def test_a_new_agent_weighs_what_its_kind_is_seen_to_weigh_at_the_moment_it_enters(monkeypatch):
-    monkeypatch.setattr(admission, "FIRST_BATCH", 1)
+    monkeypatch.setattr(lines, "FIRST_BATCH", 1)
     stage = Stage(tokens=1000)
     first = await stage.turning("first")
     await stage.waits("second")

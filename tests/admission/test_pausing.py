@@ -276,7 +276,7 @@ async def test_equal_agents_never_fill_more_than_the_budget_in_whatever_order_th
 async def test_the_order_of_places_follows_their_turns():
     """By powers of two: 200 lies in the one up to 256, and 257 in the next."""
     stage, (a, b, c) = await crowd(3, size=200, growth=57)
-    order = stage.admission._by_size
+    order = stage.admission._active.by_size
 
     def names():
         return [place.name for place in order]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from admission.stage import Stage
 
-from concur_agents import admission
+from concur_agents import lines
 
 
 @pytest.fixture(autouse=True)
 def one_at_first(monkeypatch):
     """The rule is the same with smaller numbers, and its steps are seen one by one."""
-    monkeypatch.setattr(admission, "FIRST_BATCH", 1)
-    monkeypatch.setattr(admission, "BATCH_GROWTH", 1)
+    monkeypatch.setattr(lines, "FIRST_BATCH", 1)
+    monkeypatch.setattr(lines, "BATCH_GROWTH", 1)
 
 
 def first_turn_done(stage, place, tokens):
