@@ -38,7 +38,7 @@ from concur_agents.replay.workload import Workload
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 CONTROLLERS = ("none", "aimd", "working-set", "thunderagent", "prime-rl")
 """Ours, and the laws of others from `benchmarks/rivals.py` with the periods that they are published with."""
-CAPS = {"growing": (6, 7, 8), "chat-tools": (10, 12, 16), "search": (3, 4, 5), "swe": (8, 10, 12)}
+CAPS = {"growing": (6, 7, 8), "chat-tools": (10, 12, 16), "search": (3, 4, 5), "swe": (10, 12, 14)}
 """A few on either side of the best of a wider sweep on the embedded engine, fitted to this server: each is a run."""
 
 FIGURES: tuple[str, ...] = (

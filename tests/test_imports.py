@@ -41,10 +41,11 @@ MAY_KNOW = {
     "context": set(),
     "listener": set(),
     "regulator": {"control", "stats"},
-    "sync": {"agent", "context", "errors", "head_start"},  # like the pool, it meets the gate only at run time
+    "sync": {"agent", "ahead", "context", "errors", "head_start"},  # like the pool, it meets the gate only at run time
     "pool": {"errors"},  # the gate's door imports it, so it meets the gate only at run time
     "admission": {"active", "control.base", "head_start", "lines", "place", "kind", "errors"},
     "agent": {"control.base", "context", "admission", "head_start", "place", "order", "kind", "errors"},
+    "ahead": {"agent", "context"},
     "gate": (GATE - {"", "gate"}) | {"control", "engines"},
     "": {"gate", "agent", "listener", "place", "pool", "stats", "config", "control.base", "errors"},
     "integrations": GATE,

@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from concur_agents.agent import end_with_head_start
+from concur_agents.ahead import begin_ahead, end_with_head_start
 from concur_agents.context import inside
 from concur_agents.errors import WrongLoop
 from concur_agents.head_start import HeadStart
@@ -92,6 +92,7 @@ class SyncTurn:
 
     def end(self) -> None:
         """End the turn; may be called again, and after its agent is over."""
+        self._head_starts.clear()
         do(self.loop, self.turn.end)
 
     def end_soon(self) -> None:
@@ -212,7 +213,7 @@ class SyncGate:
     def _begin_ahead(self) -> SyncTurn | None:
         """Begin a turn without asking the loop, if its agent may; the loop is told, and not waited for."""
         agent = self._gate.current()
-        ahead = agent.begin_ahead() if agent is not None else None
+        ahead = begin_ahead(agent) if agent is not None else None
         if ahead is None:
             return None
         loop = self.loop()

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from concur_agents import Budget, ConcurGate, Listener
+from concur_agents.ahead import begin_ahead
 from concur_agents.sync.handover import do
 
 openai = pytest.importorskip("openai")
@@ -32,7 +33,7 @@ def turn(gate):
 
 def starts_ahead(gate):
     """Whether the next turn would begin by a head start; it is used up, and its turn undone."""
-    ahead = gate.current().begin_ahead()
+    ahead = begin_ahead(gate.current())
     claimed = ahead is not None and ahead.claim()
     if ahead is not None:
         on_loop(gate, ahead.undo)
@@ -184,10 +185,10 @@ def test_a_place_that_was_lent_or_taken_has_no_head_start(gate):
         turn(gate)
         lender = gate.current()
         with gate.sync.agent("borrower", nested="new"):
-            assert lender.begin_ahead() is None
+            assert begin_ahead(lender) is None
         turn(gate)
         on_loop(gate, lambda: gate.admission.finish(lender.place))
-        assert lender.begin_ahead() is None
+        assert begin_ahead(lender) is None
 
 
 def test_a_turn_that_has_begun_ahead_is_in_flight_for_who_holds_turns_back(gate):
@@ -195,7 +196,7 @@ def test_a_turn_that_has_begun_ahead_is_in_flight_for_who_holds_turns_back(gate)
         turn(gate)
         running = []
         with busy_loop(gate):
-            ahead = gate.current().begin_ahead()
+            ahead = begin_ahead(gate.current())
             assert ahead.claim()
             gate.sync.loop().call_soon_threadsafe(gate.admission.withdraw_head_starts)
             gate.sync.loop().call_soon_threadsafe(lambda: running.append(gate.stats().running))
@@ -215,7 +216,7 @@ def test_while_turns_are_held_back_none_begins_ahead(gate):
     inside, leave = threading.Event(), asyncio.Event()
     with gate.sync.agent():
         turn(gate)
-        begun = gate.current().begin_ahead()
+        begun = begin_ahead(gate.current())
         holding = asyncio.run_coroutine_threadsafe(held(), gate.sync.loop())
         inside.wait()
         assert not begun.claim()  # it had looked before
@@ -230,9 +231,9 @@ def test_an_agent_that_is_over_has_none_even_if_its_thread_had_looked_before(gat
     with gate.sync.agent():
         turn(gate)
         agent = gate.current()
-        begun = agent.begin_ahead()
+        begun = begin_ahead(agent)
     assert not begun.claim()
-    assert agent.begin_ahead() is None
+    assert begin_ahead(agent) is None
 
 
 def test_ended_twice_it_offers_one_head_start(gate):

@@ -11,6 +11,7 @@ import pytest
 from interrupting import every_moment
 
 from concur_agents import ConcurGate
+from concur_agents.ahead import begin_ahead
 from concur_agents.sync.handover import do
 
 MOMENTS = 30
@@ -116,7 +117,7 @@ def test_wherever_ctrl_c_comes_as_a_turn_begins_by_a_head_start_none_runs_on(gat
             begun.clear()
             turn_that_ends()
             assert gate.stats().running == 0
-            assert gate.current().begin_ahead() is not None
+            assert begin_ahead(gate.current()) is not None
     check_that_nothing_is_lost(gate)
 
 
