@@ -4,7 +4,7 @@
 # make lint            style, types                             make format   let ruff mend what it can
 # make docs            build the documentation site into docs/_build; a warning is an error
 # make live            install a real CPU vLLM, test against it make vllm     run that vLLM in the foreground
-# make bench           measure the gate's own cost, and simulate each controller and its rivals under pressure, one seed
+# make bench           measure the gate's own cost, and simulate each controller and its rivals under pressure, half an hour
 # make bench-live      controllers beside a sweep of caps on a real vLLM, about an hour
 # make controllers     the same on all loads, for an hour or more; CONCUR_TRACES=DIR adds recorded ones
 
@@ -69,7 +69,7 @@ bench: venv
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/integrations.py
 	$(BIN)/python benchmarks/simulated_turns.py
-	$(BIN)/python benchmarks/controllers.py --cases pressure --seeds 1 --jobs 2 --json bench.json
+	$(BIN)/python benchmarks/controllers.py --cases pressure --seeds 2 --jobs 2 --json bench.json
 
 bench-live: venv
 	$(BIN)/python scripts/live_vllm.py install
