@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
-import importlib.util
 import json
 import statistics
 import time
@@ -33,12 +31,10 @@ from typing_extensions import TypedDict
 from concur_agents import ConcurGate
 from concur_agents.integrations.langchain import ConcurCallbackHandler, ConcurMiddleware, gate_rate_limiter
 from concur_agents.integrations.openai_agents import ConcurModel
+from concur_agents.replay.in_process import httpx
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-# What the installed openai is built on: 3 on httpx2, 2 on httpx.
-httpx: Any = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
 
 CALLS = 300
 STEPS = 20

@@ -217,7 +217,7 @@ class ConcurGate:
             raise RuntimeError("gate.hold() inside a turn would wait for the end of that turn: hold between turns")
         self._bind_loop()
         holding = self.holding
-        self.admission.withdraw_head_starts()
+        self.admission.withdraw_head_starts()  # those used already are turns in flight
         await holding.acquire()
         try:
             yield

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from concur_agents.simulation.profile import EngineProfile
     from concur_agents.simulation.wire import Body
 
-# openai 2 is built on httpx, openai 3 on httpx2: the client's own base class says which.
-_httpx: Any = importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])
+httpx: Any = importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])
+"""What the installed openai is built on, as its client's base class says: 2 on httpx, 3 on httpx2; both may be there."""
 
 
 def http_client(api: OpenAIApi) -> Any:
@@ -35,7 +35,7 @@ def http_client(api: OpenAIApi) -> Any:
     return openai.DefaultAsyncHttpxClient(transport=_Transport(api))
 
 
-class _Transport(_httpx.AsyncBaseTransport):  # type: ignore[misc]
+class _Transport(httpx.AsyncBaseTransport):  # type: ignore[misc]
     def __init__(self, api: OpenAIApi) -> None:
         self._api = api
 
@@ -43,11 +43,11 @@ class _Transport(_httpx.AsyncBaseTransport):  # type: ignore[misc]
         answer = await self._api.handle(request.method, request.url.path, await request.aread())
         headers: Mapping[str, str] = {"content-type": answer.content_type, **answer.headers}
         if isinstance(answer.body, bytes):
-            return _httpx.Response(answer.status, headers=headers, content=answer.body)
-        return _httpx.Response(answer.status, headers=headers, stream=_Stream(answer.body))
+            return httpx.Response(answer.status, headers=headers, content=answer.body)
+        return httpx.Response(answer.status, headers=headers, stream=_Stream(answer.body))
 
 
-class _Stream(_httpx.AsyncByteStream):  # type: ignore[misc]
+class _Stream(httpx.AsyncByteStream):  # type: ignore[misc]
     def __init__(self, body: Body) -> None:
         self._body = body
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import importlib.util
 import json
 import threading
 
-import pytest
+import openai
 
 from concur_agents import Budget, ConcurGate, Listener
 from concur_agents.ahead import begin_ahead
+from concur_agents.replay.in_process import httpx
 from concur_agents.sync.handover import do
-
-openai = pytest.importorskip("openai")
-httpx = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
 
 PATIENCE_S = 20.0
 
