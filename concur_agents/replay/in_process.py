@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from concur_agents.simulation.wire import Body
 
 httpx: Any = importlib.import_module(openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])
-"""What the installed openai is built on, as its client's base class says: 2 on httpx, 3 on httpx2; both may be there."""
+"""What the installed openai is built on, by its client's base class: 2 on httpx, 3 on httpx2; both may be there."""
 
 
 def http_client(api: OpenAIApi) -> Any:

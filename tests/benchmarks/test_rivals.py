@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from gate.gate_helpers import Server
+from replay.small_load import growing, small
 
 from concur_agents.replay.in_process import open_in_process
 from concur_agents.replay.runner import run_live
@@ -17,7 +18,6 @@ from concur_agents.replay.shape import Shape
 from concur_agents.replay.simulated import run_simulated
 from concur_agents.replay.trace import AgentTrace, TraceStep
 from concur_agents.replay.workload import Workload
-from concur_agents.simulation.profile import EngineProfile, LinearProfile
 from concur_agents.simulation.virtual_time import run
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -261,37 +261,9 @@ def test_a_name_that_is_no_case_is_refused_with_those_there_are():
 # --- LangGraph agents and the OpenAI client at a rival's gate ---------------------------------------------------------
 
 
-def small():
-    """4,096 tokens of cache; 25 ms a step, 1 ms for each prompt token."""
-    speed = LinearProfile(step=0.025, token=0.001)
-    return EngineProfile(name="small", description="made up", blocks=257, max_model_len=2048, step_time=speed)
-
-
-def growing():
-    """Eight agents whose contexts grow from 200 to 900 tokens, and a ninth that one of them spawns."""
-
-    def one(name, steps, spawns=()):
-        made, context, new = [], 200, 200
-        for number in range(steps):
-            step = {"context_tokens": context, "new_input_tokens": new, "output_tokens": 20, "tool_seconds": 0.5}
-            made.append(TraceStep(**step, spawns=spawns if number == 2 else ()))
-            new = 120
-            context += 20 + new
-        return AgentTrace(
-            agent_id=name,
-            prefix_group="g",
-            shared_prefix_tokens=64,
-            steps=made,
-            parent="agent-0" if name == "child" else None,
-        )
-
-    agents = [one(f"agent-{number}", 6, spawns=() if number else ("child",)) for number in range(8)]
-    return Workload("made up", Shape(), (*agents, one("child", 2)))
-
-
 @pytest.mark.parametrize("name", ["thunderagent", "prime-rl", "latency-aimd", "latency-aimd-runs"])
 def test_a_replay_on_a_server_is_the_same_at_a_rivals_gate_as_in_simulation(name):
-    load = growing()
+    load = growing(spawned=True)
     maker = rivals.maker(name, load, max_model_len=2048)
 
     async def replayed():

@@ -7,44 +7,16 @@ import asyncio
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
+from replay.small_load import growing, small
 
 from concur_agents import ConcurGate
 from concur_agents.replay.in_process import http_client, open_in_process
 from concur_agents.replay.runner import run_live
-from concur_agents.replay.shape import Shape
 from concur_agents.replay.simulated import run_simulated
-from concur_agents.replay.trace import AgentTrace, TraceStep
-from concur_agents.replay.workload import Workload
 from concur_agents.simulation import Engine, LinearStepTime
 from concur_agents.simulation.api import OpenAIApi
-from concur_agents.simulation.profile import EngineProfile, LinearProfile
 from concur_agents.simulation.running import RunningEngine
 from concur_agents.simulation.virtual_time import run
-
-
-def small(blocks=257):
-    """4,096 tokens of cache; 25 ms a step, 1 ms for each prompt token."""
-    return EngineProfile(
-        name="small",
-        description="made up",
-        blocks=blocks,
-        max_model_len=2048,
-        step_time=LinearProfile(step=0.025, token=0.001),
-    )
-
-
-def growing(agents=8, steps=6):
-    """Contexts that grow from 200 to about 900 tokens."""
-
-    def one(number):
-        made, context, new = [], 200, 200
-        for _ in range(steps):
-            made.append(TraceStep(context_tokens=context, new_input_tokens=new, output_tokens=20, tool_seconds=0.5))
-            new = 120
-            context += 20 + new
-        return AgentTrace(agent_id=f"agent-{number}", prefix_group="g", shared_prefix_tokens=64, steps=made)
-
-    return Workload("made up", Shape(), tuple(one(number) for number in range(agents)))
 
 
 def api():
