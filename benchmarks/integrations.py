@@ -6,7 +6,8 @@
 Processor time, which other programs lengthen only by what they push out of the caches; the median of several rounds
 and their range, in µs a turn. Within a round a few calls with the gate and a few without it take turns, and the
 median of their differences counts: a client's own 500 µs wander by more than a gate costs. A gate of `fixed:4`, one
-agent, calls one after the other. The OpenAI clients answer from a transport in this process.
+agent, calls one after the other. The OpenAI clients answer from a transport in this process, at once, or after 1 ms:
+waiting, a thread leaves the interpreter to the event loop, and each finds its caches cold.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from concur_agents import ConcurGate
 from concur_agents.integrations.langchain import ConcurCallbackHandler, ConcurMiddleware, gate_rate_limiter
 from concur_agents.integrations.openai_agents import ConcurModel
 from concur_agents.replay.in_process import httpx
+from concur_agents.sync.mailbox import LOOK_AGAIN_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,12 +51,33 @@ ANSWER = {
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
     "usage": USAGE | {"prompt_tokens_details": {"cached_tokens": 900}},
 }
+LATER_S = 0.001
+THREAD_STEPS = 100
+"""Turns of a thread one after the other: that it starts, and the loop wakes up, is no cost of a turn."""
 QUESTION: Any = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
 
 def respond(_: Any) -> Any:
     """The same answer to every request."""
     return httpx.Response(200, content=json.dumps(ANSWER), headers={"content-type": "application/json"})
+
+
+def respond_later(request: Any) -> Any:
+    """The same after `LATER_S`."""
+    time.sleep(LATER_S)
+    return respond(request)
+
+
+async def respond_later_to_tasks(request: Any) -> Any:
+    """The same after `LATER_S`, for others to go on meanwhile."""
+    await asyncio.sleep(LATER_S)
+    return respond(request)
+
+
+def client(kind: Any, answer: Any) -> Any:
+    """An OpenAI client that is answered so."""
+    http = httpx.AsyncClient if kind is AsyncOpenAI else httpx.Client
+    return kind(api_key="-", base_url="http://x/v1", http_client=http(transport=httpx.MockTransport(answer)))
 
 
 class Nothing(BaseCallbackHandler):
@@ -74,10 +97,11 @@ class State(TypedDict):
 
 async def _each(call: Callable[[], Awaitable[Any]], turns: int = 1) -> float:
     """A few calls, of so many turns each, in µs a turn."""
+    calls = max(1, STEPS // turns)
     began = time.process_time()
-    for _ in range(STEPS // turns):
+    for _ in range(calls):
         await call()
-    return (time.process_time() - began) / STEPS * 1e6
+    return (time.process_time() - began) / (calls * turns) * 1e6
 
 
 async def _nothing() -> None:
@@ -101,14 +125,27 @@ def graph(think: Any) -> Any:
     return builder.compile()
 
 
+async def more_of_client(gate: ConcurGate, asked: Any) -> float:
+    """What a turn costs more through the gated copy of an OpenAI client, in µs a turn."""
+
+    async def ask(client: Any) -> None:
+        await client.chat.completions.create(**QUESTION)
+
+    async def ask_in_thread(client: Any) -> None:
+        await asyncio.to_thread(lambda: [client.chat.completions.create(**QUESTION) for _ in range(THREAD_STEPS)])
+        await asyncio.sleep(3 * LOOK_AGAIN_S)  # until the loop has done all that was posted
+
+    gated = gate.openai(asked)
+    if isinstance(asked, AsyncOpenAI):
+        return await _more(lambda: ask(gated), lambda: ask(asked))
+    return await _more(lambda: ask_in_thread(gated), lambda: ask_in_thread(asked), THREAD_STEPS)
+
+
 async def measure() -> dict[str, float]:
     """One round, in µs a turn."""
     gate = ConcurGate(controller="fixed:4")
-    plain = AsyncOpenAI(
-        api_key="-", base_url="http://x/v1", http_client=httpx.AsyncClient(transport=httpx.MockTransport(respond))
-    )
-    sync = OpenAI(api_key="-", base_url="http://x/v1", http_client=httpx.Client(transport=httpx.MockTransport(respond)))
-    client, sync_client = gate.openai(plain), gate.openai(sync)
+    plain, slow = client(AsyncOpenAI, respond), client(AsyncOpenAI, respond_later_to_tasks)
+    sync, slow_sync = client(OpenAI, respond), client(OpenAI, respond_later)
     inner = OpenAIChatCompletionsModel("m", plain)
     message = AIMessage("hi", usage_metadata={"input_tokens": 1000, "output_tokens": 10, "total_tokens": 1010})
     result = LLMResult(generations=[[ChatGeneration(message=message)]])
@@ -144,22 +181,13 @@ async def measure() -> dict[str, float]:
 
     compiled, gated = graph(think), gate.graph(graph(gate.node(think)))
 
-    def threaded(ask: Any, turns: int) -> None:
-        for _ in range(turns):
-            ask.chat.completions.create(**QUESTION)
-
-    async def in_thread(ask: Any) -> None:
-        await asyncio.to_thread(threaded, ask, STEPS)
-
     figures = {}
     async with gate.agent():
         figures["gate.turn()"] = await _more(turn)
-        figures["gate.openai(AsyncOpenAI)"] = await _more(
-            lambda: client.chat.completions.create(**QUESTION), lambda: plain.chat.completions.create(**QUESTION)
-        )
-        figures["gate.openai(OpenAI), in a thread"] = await _more(
-            lambda: in_thread(sync_client), lambda: in_thread(sync), STEPS
-        )
+        figures["gate.openai(AsyncOpenAI)"] = await more_of_client(gate, plain)
+        figures["gate.openai(AsyncOpenAI), answers after 1 ms"] = await more_of_client(gate, slow)
+        figures["gate.openai(OpenAI), in a thread"] = await more_of_client(gate, sync)
+        figures["gate.openai(OpenAI), in a thread, answers after 1 ms"] = await more_of_client(gate, slow_sync)
         figures["ConcurModel"] = await _more(lambda: sdk(ConcurModel(gate, inner)), lambda: sdk(inner))
         figures["ConcurMiddleware"] = await _more(lambda: middleware.awrap_model_call(None, answer))  # type: ignore[arg-type]
         figures["ConcurCallbackHandler"] = await _more(lambda: callbacks(handler), lambda: callbacks(Nothing()))
@@ -168,6 +196,7 @@ async def measure() -> dict[str, float]:
         lambda: gated.ainvoke({"step": 0}), lambda: compiled.ainvoke({"step": 0}), STEPS
     )
     await plain.close()
+    await slow.close()
     return figures
 
 

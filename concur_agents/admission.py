@@ -80,8 +80,9 @@ class Admission:
 
     @property
     def running(self) -> int:
-        """How many places have a turn in flight."""
-        return self._active.running
+        """How many places have a turn in flight, one that a thread has begun by a head start included."""
+        starts = [place.head_start for place in list(self._active.idle)]
+        return self._active.running + sum(start is not None and start.used for start in starts)
 
     @property
     def working_set(self) -> float:
@@ -96,7 +97,7 @@ class Admission:
         totals = self._totals
         return PoolView(
             active=self._active.count,
-            running=self._active.running,
+            running=self.running,
             paused=self.paused,
             queued=len(self._queue) - self.paused,
             weighed=self._active.weighed,

@@ -69,6 +69,9 @@ class Desk(Protocol):
     def leave(self, place: Place, admission: Admission) -> None:
         """Give a place back to the admission that it is of."""
 
+    def catch_up(self) -> None:
+        """Do what threads have posted to its event loop until now."""
+
 
 class Agent:
     """One long-lived run of turns and tools, from its admission to its end.
@@ -79,7 +82,7 @@ class Agent:
         session_id: Stable and opaque, the same for all turns; sent as `X-Session-ID`.
         kind: The name of its kind.
         parent: The agent that started it, if it shares that one's place.
-        turns: Turns it has ended.
+        turns: Turns it has ended. Of turns in threads this and the counts below may be told some milliseconds later.
         tool_wait_s: Time it has spent between turns. [s]
         prompt_tokens: Prompt tokens it has reported.
         output_tokens: Output tokens it has reported.
@@ -200,16 +203,16 @@ class Agent:
                 return
             self._give_turn_back()
 
-    def _begun(self, turn: Turn, asked: float) -> Turn:
-        """Account for a turn that admission has let begin, asked for at such a time."""
+    def _begun(self, turn: Turn, asked: float, *, waited_s: float | None = None) -> Turn:
+        """Account for a turn that admission has let begin, asked for at such a time; now, unless it is told later."""
         if self._tools_since is not None:
             self.tool_wait_s += asked - self._tools_since
             self._tools_since = None
         self._open_context(turn)
         desk = self.desk
         if desk.listeners:
-            waited_s = desk.now() - asked
-            desk.listeners.tell(lambda listener: listener.turn_began(turn, waited_s))
+            waited = desk.now() - asked if waited_s is None else waited_s
+            desk.listeners.tell(lambda listener: listener.turn_began(turn, waited))
         return turn
 
     def _give_turn_back(self) -> None:
@@ -218,6 +221,7 @@ class Agent:
 
     def finish(self) -> None:
         """End the agent and give its place back; may be called again."""
+        self.desk.catch_up()  # the end of its last turn may be among it
         if self._over:
             return
         self._over = True

@@ -25,6 +25,8 @@ from .pacing import make_pacer
 from .regulator import Regulator
 from .stats import GateStats
 from .sync import SyncGate
+from .sync.handover import running_loop
+from .sync.mailbox import read
 
 if TYPE_CHECKING:
     import os
@@ -216,6 +218,7 @@ class ConcurGate:
         if in_a_turn(self):
             raise RuntimeError("gate.hold() inside a turn would wait for the end of that turn: hold between turns")
         self._bind_loop()
+        self.catch_up()
         holding = self.holding
         self.admission.withdraw_head_starts()  # those used already are turns in flight
         await holding.acquire()
@@ -266,6 +269,7 @@ class ConcurGate:
 
     def stats(self) -> GateStats:
         """The gate now."""
+        self.catch_up()
         view, totals, snapshot, error = self.admission.view(), self.totals, self.snapshot, self._regulator.error
         return GateStats(
             controller=self.controller.name,
@@ -297,6 +301,7 @@ class ConcurGate:
 
     def waiting(self) -> list[Waiting]:
         """Who waits, since when, and for what."""
+        self.catch_up()
         return self.admission.waiting()
 
     def add_listener(self, listener: Listener) -> None:
@@ -358,6 +363,7 @@ class ConcurGate:
 
     async def aclose(self) -> None:
         """Close the gate: who waits is woken with `GateClosed`, active agents may finish."""
+        self.catch_up()
         self._closed = True
         self.admission.close()
         polling, self._polling = self._polling, None
@@ -376,10 +382,11 @@ class ConcurGate:
         return (self.snapshot.block_size if self.snapshot else None) or 1
 
     def now(self) -> float:
-        """Seconds on the gate's clock: the loop's, made to go on from one `asyncio.run` to the next."""
+        """Seconds on the gate's clock: the loop's, made to go on from one `asyncio.run` to the next. In any thread."""
+        now = self._last_now
         if self._loop is not None:
-            self._last_now = max(self._last_now, self._loop.time() + self._clock_offset)
-        return self._last_now
+            now = self._last_now = max(now, self._loop.time() + self._clock_offset)
+        return now
 
     async def enter(self, place: Place) -> None:
         """Let a place be admitted."""
@@ -403,6 +410,11 @@ class ConcurGate:
         self.holding.look()
         self.totals.finished += 1
         self._rest()
+
+    def catch_up(self) -> None:
+        """Do what threads have posted to its event loop until now, if this is called on it."""
+        if self._loop is not None and self._loop is running_loop():
+            read(self._loop)
 
     # ------------------------------------------------------------------ the loop and the poller
 

@@ -28,6 +28,11 @@ class HeadStart:
         """Use it for this turn; whether it was still to be had. In any thread."""
         return self._claims.setdefault(None, beginning) is beginning
 
+    @property
+    def used(self) -> bool:
+        """Whether a turn has begun by it. In any thread, where it may be of a moment ago."""
+        return self._claims.get(None) is not None
+
     def withdraw(self) -> Beginning | None:
         """See to it that nobody uses it from now on; the turn that has begun by it, if one has. On the loop only."""
         return self._claims.setdefault(None, None)

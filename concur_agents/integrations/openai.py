@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from concur_agents.errors import MissingExtra, WrongLoop
 
-from .openai_request import announce, is_turn, noting_refusals, prepared, unread_response, watch_attempts
+from .openai_request import announce, is_turn, names_session, noting_refusals, prepared, unread_response, watch_attempts
 from .openai_stream import follow_body, follow_sync_body
 
 try:
@@ -125,7 +125,7 @@ class _GatedRequest:
 
     def __init__(self, gate: ConcurGate, client: Client) -> None:
         self.gate = gate
-        self._client = client
+        self._add_session = not names_session(client.default_headers)
         self._send: Any = client.request
 
 
@@ -137,7 +137,7 @@ class _AsyncRequest(_GatedRequest):
         over = True
         try:
             announce(options, turn, first=not turn.agent.turns)
-            options, hide_usage = prepared(options, turn, self._client)
+            options, hide_usage = prepared(options, turn, add_session=self._add_session)
             with noting_refusals(turn):
                 result = await self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
             response = unread_response(result, turn)
@@ -158,7 +158,7 @@ class _SyncRequest(_GatedRequest):
         over = True
         try:
             announce(options, turn, first=not turn.turn.agent.turns)
-            options, hide_usage = prepared(options, turn, self._client)
+            options, hide_usage = prepared(options, turn, add_session=self._add_session)
             with noting_refusals(turn):
                 result = self._send(cast_to, options, stream=stream, stream_cls=stream_cls)
             response = unread_response(result, turn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -44,19 +44,27 @@ def _path(options: Any) -> str:
     return "/" + str(options.url).partition("?")[0].strip("/")
 
 
-def prepared(options: Any, turn: TurnOfRequest, client: Any) -> tuple[Any, bool]:
+def names_session(headers: Iterable[str]) -> bool:
+    """Whether one of these headers is the session's."""
+    return any(name.lower() == _SESSION_HEADER for name in headers)
+
+
+def prepared(options: Any, turn: TurnOfRequest, *, add_session: bool) -> tuple[Any, bool]:
     """A request as its turn sends it.
 
     Args:
         options: The request as the SDK makes it.
         turn: The turn that it is.
-        client: Its client, whose default headers go with it.
+        add_session: Whether to name the agent's session, unless the request has a header that does.
 
     Returns:
         The changed copy, and whether the usage that it asks for is to be hidden from the caller, who did not ask.
     """
-    asking = _asking_for_usage(options) if _path(options).endswith(_USAGE_ON_REQUEST) else {}
-    changes = asking | _session_header(options, turn, client.default_headers) | _weighing(options, turn)
+    changes = asking = _asking_for_usage(options)
+    if add_session:
+        changes = changes | _session_header(options, turn)
+    if callable(options.post_parser):
+        changes = changes | _weighing(options, turn)
     return options.model_copy(update=changes), bool(asking)
 
 
@@ -99,11 +107,9 @@ def unread_response(result: Any, turn: TurnOfRequest) -> Any:
     return None
 
 
-def _session_header(options: Any, turn: TurnOfRequest, defaults: Mapping[str, object]) -> dict[str, Any]:
+def _session_header(options: Any, turn: TurnOfRequest) -> dict[str, Any]:
     headers = options.headers if isinstance(options.headers, Mapping) else {}
-    if _SESSION_HEADER in [name.lower() for name in (*defaults, *headers)]:
-        return {}
-    return {"headers": {**headers, SESSION_HEADER: turn.agent.session_id}}
+    return {} if names_session(headers) else {"headers": {**headers, SESSION_HEADER: turn.agent.session_id}}
 
 
 def _asking_for_usage(options: Any) -> dict[str, Any]:
@@ -111,8 +117,10 @@ def _asking_for_usage(options: Any) -> dict[str, Any]:
     body = options.json_data if isinstance(options.json_data, Mapping) else {}
     extra = options.extra_json if isinstance(options.extra_json, Mapping) else {}
     merged = {**body, **extra}
+    if merged.get("stream") is not True or not _path(options).endswith(_USAGE_ON_REQUEST):
+        return {}
     said = merged.get("stream_options") or {}
-    if merged.get("stream") is not True or not isinstance(said, Mapping) or said.get("include_usage") is not None:
+    if not isinstance(said, Mapping) or said.get("include_usage") is not None:
         return {}
     # vLLM ignores continuous_usage_stats where include_usage is not set (0.32, serve/utils/api_utils.py): left
     # in, it would now put usage into every chunk of a caller who never saw any.
@@ -123,8 +131,6 @@ def _asking_for_usage(options: Any) -> dict[str, Any]:
 def _weighing(options: Any, turn: TurnOfRequest) -> dict[str, Any]:
     """Report an answer before the SDK parses it into the caller's model: the server served it, even if that fails."""
     parse = options.post_parser
-    if not callable(parse):
-        return {}
 
     def parse_weighed(answer: Any) -> Any:
         report_usage(turn, answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -77,7 +76,7 @@ def report_usage(turn: TurnOfRequest, answer: object) -> bool:
 
 
 def _field(holder: object, name: str) -> object:
-    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+    return holder.get(name) if isinstance(holder, dict) else getattr(holder, name, None)
 
 
 def _count(holder: object, name: str) -> int | None:

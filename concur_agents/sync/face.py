@@ -11,14 +11,15 @@ from concur_agents.context import inside
 from concur_agents.errors import WrongLoop
 from concur_agents.head_start import HeadStart
 
-from .handover import Call, LoopThread, do, loop_ended, running_loop
+from .handover import Call, LoopThread, do, running_loop
 from .mailbox import post
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from concur_agents.agent import Agent, Nested, Turn
+    from concur_agents.ahead import AheadTurn
     from concur_agents.gate import ConcurGate
 
 
@@ -50,11 +51,12 @@ class SyncTurn:
         loop: That event loop.
     """
 
-    __slots__ = ("_head_starts", "loop", "turn")
+    __slots__ = ("_ahead", "_head_starts", "loop", "turn")
 
-    def __init__(self, turn: Turn, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, turn: Turn, loop: asyncio.AbstractEventLoop, ahead: AheadTurn | None = None) -> None:
         self.turn = turn
         self.loop = loop
+        self._ahead = ahead
         self._head_starts = [HeadStart()]
 
     def __repr__(self) -> str:
@@ -84,7 +86,7 @@ class SyncTurn:
         Args:
             prompt_tokens: About how many. [tokens]
         """
-        post(self.loop, lambda: self.turn.expect(prompt_tokens))
+        post(self.loop, lambda: self._told().expect(prompt_tokens))
 
     def note_refusal(self) -> None:
         """Tell that the server refused the call because of its load (429 or 503); once for each attempt."""
@@ -93,7 +95,7 @@ class SyncTurn:
     def end(self) -> None:
         """End the turn; may be called again, and after its agent is over."""
         self._head_starts.clear()
-        do(self.loop, self.turn.end)
+        do(self.loop, lambda: self._told().end())
 
     def end_soon(self) -> None:
         """End the turn without waiting until that is done, in any thread.
@@ -103,11 +105,16 @@ class SyncTurn:
         try:
             start = self._head_starts.pop()
         except IndexError:  # this is not the first call
-            post(self.loop, self.turn.end)
+            post(self.loop, lambda: self._told().end())
             return
-        turn = self.turn
-        post(self.loop, lambda: end_with_head_start(turn, start))
-        turn.agent.head_start = start
+        post(self.loop, lambda: end_with_head_start(self._told(), start), urgent=False)
+        self.turn.agent.head_start = start
+
+    def _told(self) -> Turn:
+        """The turn, of which the gate knows from now on. On the loop only."""
+        if self._ahead is not None:
+            self._ahead.tell()
+        return self.turn
 
 
 class SyncGate:
@@ -211,7 +218,7 @@ class SyncGate:
             raise
 
     def _begin_ahead(self) -> SyncTurn | None:
-        """Begin a turn without asking the loop, if its agent may; the loop is told, and not waited for."""
+        """Begin a turn without asking the loop, if its agent may."""
         agent = self._gate.current()
         ahead = begin_ahead(agent) if agent is not None else None
         if ahead is None:
@@ -220,8 +227,9 @@ class SyncGate:
         try:
             if not ahead.claim():
                 return None
-            _post_or_raise(loop, ahead.tell)
-            return SyncTurn(ahead.turn, loop)
+            if ahead.awaited:
+                post(loop, ahead.tell)
+            return SyncTurn(ahead.turn, loop, ahead)
         except BaseException:
             post(loop, ahead.undo)
             raise
@@ -274,11 +282,6 @@ class SyncGate:
             if own is None:
                 own = self._own = LoopThread()
             return own.loop
-
-
-def _post_or_raise(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
-    if not post(loop, action):
-        raise loop_ended()
 
 
 def _finish(agent: Agent) -> None:

@@ -231,7 +231,8 @@ class Watched(Admission):
         assert self.live == len(self.living())
         assert self.active == len(active)
         assert self.paused == len(self.those(State.PAUSED))
-        assert self.running == sum(place.running > 0 for place in self.living())
+        assert self._active.running == sum(place.running > 0 for place in self.living())
+        assert self.running == sum(place.running > 0 or begun_ahead(place) for place in self.living())
         assert self._active.weighed == sum(place.weighed for place in active)
         private = sum(place.private for place in active)
         assert abs(self.working_set - private - prefixes(active)) < ROUNDING, self
@@ -335,3 +336,8 @@ def by_context(places: Iterable[Place]) -> list[Place]:
         return power
 
     return sorted(places, key=lambda place: (power(place), -place.seq))
+
+
+def begun_ahead(place: Place) -> bool:
+    """Whether a thread has begun the next turn on it."""
+    return place.head_start is not None and place.head_start.used

@@ -26,7 +26,8 @@ def test_a_measurement_waits_for_nobody_who_never_comes(measure):
 
 def test_each_integration_is_measured(monkeypatch):
     monkeypatch.setattr(integrations, "CALLS", 20)
+    monkeypatch.setattr(integrations, "THREAD_STEPS", 20)
 
     figures = asyncio.run(integrations.measure())
 
-    assert len(figures) == 8
+    assert len(figures) == 10

@@ -12,7 +12,9 @@ import openai
 from concur_agents import Budget, ConcurGate, Listener
 from concur_agents.ahead import begin_ahead
 from concur_agents.replay.in_process import httpx
+from concur_agents.sync import face
 from concur_agents.sync.handover import do
+from concur_agents.sync.mailbox import post
 
 PATIENCE_S = 20.0
 
@@ -65,6 +67,16 @@ class Ear(Listener):
 
     def turn_ended(self, turn):
         self.heard.append("ended")
+
+
+class HearsWaits(Listener):
+    """Hears how long turns waited to begin. [s]"""
+
+    def __init__(self, waits):
+        self.waits = waits
+
+    def turn_began(self, turn, waited_s):
+        self.waits.append(waited_s)
 
 
 def test_a_thread_goes_on_from_turn_to_turn_while_the_loop_is_busy(gate):
@@ -201,6 +213,61 @@ def test_a_turn_that_has_begun_ahead_is_in_flight_for_who_holds_turns_back(gate)
         assert gate.stats().running == 1
         on_loop(gate, ahead.turn.end)
         assert gate.stats().running == 0
+
+
+def test_a_turn_that_has_begun_ahead_is_seen_in_flight_before_the_loop_is_told_of_it(gate):
+    with gate.sync.agent():
+        turn(gate)
+        begun = gate.sync.begin_turn()
+        assert gate.stats().running == 1
+        assert gate.admission.view().running == 1
+        begun.end()
+        assert gate.stats().running == 0
+        assert gate.stats().turns == 2
+
+
+def test_the_loop_is_not_woken_for_its_beginning_unless_somebody_listens(gate, monkeypatch):
+    posted = []
+    monkeypatch.setattr(face, "post", lambda loop, action, **how: posted.append(action) or post(loop, action, **how))
+    ear = Ear()
+    with gate.sync.agent():
+        turn(gate)
+        posted.clear()
+        begun = gate.sync.begin_turn()
+        assert posted == []
+        begun.end()
+        turn(gate)
+        gate.add_listener(ear)
+        begun = gate.sync.begin_turn()
+        on_loop(gate, lambda: None)
+        assert ear.heard == ["began"]
+        begun.end()
+    assert ear.heard == ["began", "ended"]
+
+
+def test_what_is_expected_of_it_counts_though_the_loop_was_not_told_of_its_beginning(gate):
+    with gate.sync.agent():
+        turn(gate)
+        begun = gate.sync.begin_turn()
+        begun.expect(500)
+        on_loop(gate, lambda: None)
+        assert gate.stats().working_set_tokens == 500
+        begun.end()
+
+
+def test_what_its_agent_waited_for_a_tool_and_itself_is_told_by_when_it_began(gate, monkeypatch):
+    waits = []
+    with gate.sync.agent():
+        monkeypatch.setattr(gate, "now", lambda: now)
+        now = 100
+        turn(gate)
+        now = 105
+        begun = gate.sync.begin_turn()
+        now = 1000
+        gate.add_listener(HearsWaits(waits))
+        begun.end()
+        assert gate.current().tool_wait_s == 5
+    assert waits == [0]
 
 
 def test_while_turns_are_held_back_none_begins_ahead(gate):
