@@ -1,12 +1,12 @@
 """What a turn costs through each integration: with the gate minus without it, on a model that answers at once.
 
-    python benchmarks/integrations.py            about a minute
+    python benchmarks/integrations.py            a minute and a half
     python benchmarks/integrations.py --rounds 3
 
 Processor time, which other programs lengthen only by what they push out of the caches; the median of several rounds
 and their range, in µs a turn. Within a round a few calls with the gate and a few without it take turns, and the
 median of their differences counts: a client's own 500 µs wander by more than a gate costs. A gate of `fixed:4`, one
-agent, calls one after the other. The OpenAI clients answer from a transport in this process, at once, or after 1 ms:
+agent, calls one after the other. The OpenAI clients answer from a transport in this process, at once, or later:
 waiting, a thread leaves the interpreter to the event loop, and each finds its caches cold.
 """
 
@@ -51,7 +51,6 @@ ANSWER = {
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}],
     "usage": USAGE | {"prompt_tokens_details": {"cached_tokens": 900}},
 }
-LATER_S = 0.001
 THREAD_STEPS = 100
 """Turns of a thread one after the other: that it starts, and the loop wakes up, is no cost of a turn."""
 QUESTION: Any = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
@@ -62,22 +61,21 @@ def respond(_: Any) -> Any:
     return httpx.Response(200, content=json.dumps(ANSWER), headers={"content-type": "application/json"})
 
 
-def respond_later(request: Any) -> Any:
-    """The same after `LATER_S`."""
-    time.sleep(LATER_S)
-    return respond(request)
+def client(kind: Any, after_s: float) -> Any:
+    """An OpenAI client that is answered after so long, or at once."""
 
+    def answer(request: Any) -> Any:
+        time.sleep(after_s)
+        return respond(request)
 
-async def respond_later_to_tasks(request: Any) -> Any:
-    """The same after `LATER_S`, for others to go on meanwhile."""
-    await asyncio.sleep(LATER_S)
-    return respond(request)
+    async def answer_task(request: Any) -> Any:
+        await asyncio.sleep(after_s)
+        return respond(request)
 
-
-def client(kind: Any, answer: Any) -> Any:
-    """An OpenAI client that is answered so."""
-    http = httpx.AsyncClient if kind is AsyncOpenAI else httpx.Client
-    return kind(api_key="-", base_url="http://x/v1", http_client=http(transport=httpx.MockTransport(answer)))
+    asynchronous = kind is AsyncOpenAI
+    transport = httpx.MockTransport((answer_task if asynchronous else answer) if after_s else respond)
+    http = (httpx.AsyncClient if asynchronous else httpx.Client)(transport=transport)
+    return kind(api_key="-", base_url="http://x/v1", http_client=http)
 
 
 class Nothing(BaseCallbackHandler):
@@ -141,11 +139,12 @@ async def more_of_client(gate: ConcurGate, asked: Any) -> float:
     return await _more(lambda: ask_in_thread(gated), lambda: ask_in_thread(asked), THREAD_STEPS)
 
 
-async def measure() -> dict[str, float]:
+async def measure(after_s: float = 0.001) -> dict[str, float]:
     """One round, in µs a turn."""
     gate = ConcurGate(controller="fixed:4")
-    plain, slow = client(AsyncOpenAI, respond), client(AsyncOpenAI, respond_later_to_tasks)
-    sync, slow_sync = client(OpenAI, respond), client(OpenAI, respond_later)
+    plain, slow = client(AsyncOpenAI, 0), client(AsyncOpenAI, after_s)
+    sync, slow_sync = client(OpenAI, 0), client(OpenAI, after_s)
+    after = f"answers after {after_s * 1e3:g} ms"
     inner = OpenAIChatCompletionsModel("m", plain)
     message = AIMessage("hi", usage_metadata={"input_tokens": 1000, "output_tokens": 10, "total_tokens": 1010})
     result = LLMResult(generations=[[ChatGeneration(message=message)]])
@@ -185,9 +184,9 @@ async def measure() -> dict[str, float]:
     async with gate.agent():
         figures["gate.turn()"] = await _more(turn)
         figures["gate.openai(AsyncOpenAI)"] = await more_of_client(gate, plain)
-        figures["gate.openai(AsyncOpenAI), answers after 1 ms"] = await more_of_client(gate, slow)
+        figures[f"gate.openai(AsyncOpenAI), {after}"] = await more_of_client(gate, slow)
         figures["gate.openai(OpenAI), in a thread"] = await more_of_client(gate, sync)
-        figures["gate.openai(OpenAI), in a thread, answers after 1 ms"] = await more_of_client(gate, slow_sync)
+        figures[f"gate.openai(OpenAI), in a thread, {after}"] = await more_of_client(gate, slow_sync)
         figures["ConcurModel"] = await _more(lambda: sdk(ConcurModel(gate, inner)), lambda: sdk(inner))
         figures["ConcurMiddleware"] = await _more(lambda: middleware.awrap_model_call(None, answer))  # type: ignore[arg-type]
         figures["ConcurCallbackHandler"] = await _more(lambda: callbacks(handler), lambda: callbacks(Nothing()))
@@ -203,7 +202,9 @@ async def measure() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What a turn costs through each integration.")
     parser.add_argument("--rounds", type=int, default=7, help="the median is shown, and the range")
-    rounds = [asyncio.run(measure()) for _ in range(parser.parse_args().rounds)]
+    parser.add_argument("--after-ms", type=float, default=1, help="when the slower server answers")
+    asked = parser.parse_args()
+    rounds = [asyncio.run(measure(asked.after_ms / 1e3)) for _ in range(asked.rounds)]
     table = Table("integration", "µs a turn", title="with the gate, minus without it")
     for name in rounds[0]:
         figures = [figures[name] for figures in rounds]

@@ -109,8 +109,8 @@ class _Mailbox:
         self.read(loop)
 
     def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._looking = True
         loop.call_later(LOOK_AGAIN_S, self._look, loop)
+        self._looking = True  # last: Ctrl-C in between may leave a look too many, and no promise that nobody keeps
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._looking = False  # first, as a ring is heard first
@@ -122,8 +122,8 @@ class _Mailbox:
         """Do what the letters say, those too that come meanwhile; each after the one before it is done."""
         if self._reading:
             return
-        self._reading = True
         try:
+            self._reading = True
             while self._letters:
                 self._do(loop, *self._letters.popleft())
         finally:

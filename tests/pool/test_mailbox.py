@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import sys
 
 import pytest
-from interrupting import every_moment
+from interrupting import Interrupter, every_moment
 
 from concur_agents.sync.mailbox import LOOK_AGAIN_S, post, read
 
@@ -121,6 +122,27 @@ def test_a_closed_loop_is_told_and_nothing_is_kept_for_it(loop):
     assert not post(loop, lambda: done.append("closed"))
     loop.run()
     assert done == []
+
+
+def test_wherever_ctrl_c_meets_the_loop_as_it_looks_what_is_posted_next_is_done():
+    nth, among_them = 1, True  # at the first, the loop has not begun to look
+    while among_them:
+        loop, done = Loop(), []
+        post(loop, lambda: None)
+        loop.run()
+        post(loop, lambda: None)
+        [(look, args)] = loop.callbacks
+        loop.callbacks = []
+        interrupter = Interrupter(nth)
+        with contextlib.suppress(KeyboardInterrupt), interrupter:
+            look(*args)
+        post(loop, lambda done=done: done.append("next"), urgent=False)
+        for _ in range(3):
+            loop.run(after=LOOK_AGAIN_S)
+        assert done == ["next"]
+        among_them = interrupter.done
+        nth += 1
+    assert nth > 10
 
 
 @pytest.mark.parametrize("urgent", [True, False])
