@@ -165,7 +165,7 @@ class Agent:
             return None
         dissolve_outer(self._place)
         asked = desk.now()
-        return self._begun(Turn(self), asked) if self._admission.begin_turn_at_once(self._place) else None
+        return self._begun(Turn(self), asked, 0.0) if self._admission.begin_turn_at_once(self._place) else None
 
     async def begin_turn(self) -> Turn:
         """Begin a turn: waits here if the agent has to pause. Call `Turn.end` when it is over.
@@ -184,7 +184,7 @@ class Agent:
             if self.when_closed is None:
                 raise
             raise self.when_closed(error) from error
-        return self._begun(Turn(self), asked)
+        return self._begun(Turn(self), asked, self.desk.now() - asked)
 
     async def _begin_unheld(self) -> None:
         """Begin a turn at admission; again, if the gate was held while this was paused or paced."""
@@ -203,16 +203,15 @@ class Agent:
                 return
             self._give_turn_back()
 
-    def _begun(self, turn: Turn, asked: float, *, waited_s: float | None = None) -> Turn:
-        """Account for a turn that admission has let begin, asked for at such a time; now, unless it is told later."""
+    def _begun(self, turn: Turn, asked: float, waited_s: float) -> Turn:
+        """Account for a turn that admission has let begin, asked for at such a time and begun so much later."""
         if self._tools_since is not None:
             self.tool_wait_s += asked - self._tools_since
             self._tools_since = None
         self._open_context(turn)
         desk = self.desk
         if desk.listeners:
-            waited = desk.now() - asked if waited_s is None else waited_s
-            desk.listeners.tell(lambda listener: listener.turn_began(turn, waited))
+            desk.listeners.tell(lambda listener: listener.turn_began(turn, waited_s))
         return turn
 
     def _give_turn_back(self) -> None:

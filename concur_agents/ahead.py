@@ -58,7 +58,7 @@ class AheadTurn:
         if agent.place.head_start is self._start:
             agent.place.head_start = None
         self.count()
-        agent._begun(self.turn, self._asked, waited_s=0.0)  # noqa: SLF001  as above
+        agent._begun(self.turn, self._asked, 0.0)  # noqa: SLF001  as above
 
     def undo(self) -> None:
         """Let it not have begun, whether it has or not: its thread was interrupted. On the loop only."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -76,6 +77,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         started: Outcome[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Outcome()
+        self._process = os.getpid()  # a fork takes no thread along
         self._thread = threading.Thread(target=_run, args=(started,), name="concur-agents sync", daemon=True)
         try:
             self._thread.start()
@@ -91,8 +93,11 @@ class LoopThread:
 
     @property
     def alive(self) -> bool:
-        """Whether its thread still runs."""
-        return self._thread.is_alive()
+        """Whether its thread still runs, in this process.
+
+        `Thread.is_alive` takes a lock, and a thread for ended for good if Ctrl-C meets it there (CPython 3.11).
+        """
+        return self._process == os.getpid() and not self.loop.is_closed()
 
     def stop(self) -> None:
         """Stop the loop and wait until its thread has ended."""

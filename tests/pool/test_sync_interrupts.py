@@ -121,6 +121,12 @@ def test_wherever_ctrl_c_comes_as_a_turn_begins_by_a_head_start_none_runs_on(gat
     check_that_nothing_is_lost(gate)
 
 
+def test_wherever_ctrl_c_comes_the_gate_stays_on_its_loop(gate):
+    loop = gate.sync.loop()
+    for _ in every_moment(gate.sync.loop):
+        assert gate.sync.loop() is loop
+
+
 def test_wherever_ctrl_c_comes_while_it_waits_for_a_place_none_is_lost(gate):
     def hold():
         with gate.sync.agent("holder"):
